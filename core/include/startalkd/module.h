@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STARTALKD_MODULE_H
+#define STARTALKD_MODULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <startalkd/jid.h>
+#include <startalkd/session.h>
+#include <startalkd/stanza.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a module needs to know of the server. A module is a shared object with one exported constant,
+ * stk_module_def, written with STK_MODULE(). The core loads it when the configuration has a section of its name.
+ *
+ * Threads: everything runs on the router thread but the `work` of a job and the `tx` of a database write.
+ * Ownership: arguments are borrowed for the call. What a module registers is withdrawn by the core.
+ * Errors: functions return 0 (or a positive value, where said) or -errno. */
+
+#define STK_ABI_MAGIC 0x53544b31u /* "STK1": read before any other field */
+#define STK_ABI_MAJOR 1           /* a break: must be equal on both sides */
+#define STK_ABI_MINOR 0           /* an addition: the module's must not be above the server's */
+
+struct stk_module;
+struct stk_pending;
+struct stk_auth;
+struct stk_timer;
+struct sqlite3;
+
+/* What a handler or hook answers. Below 0 is -errno: the core sends the stanza error that stands for it. */
+enum stk_verdict {
+	STK_PASS,  /* not mine, or: go on with the next one */
+	STK_DONE,  /* dealt with */
+	STK_LATER, /* deferred with stk_defer() */
+};
+
+enum stk_hook {
+	STK_SESSION_BOUND,     /* the session has its full JID */
+	STK_SESSION_AVAILABLE, /* its first presence */
+	STK_SESSION_CLOSED,    /* it is gone for routing, its data still readable */
+	STK_STANZA_IN,         /* from a session, checked, before its handler */
+	STK_STANZA_OUT,        /* about to be sent to a session */
+	STK_HOOKS              /* how many there are */
+};
+
+enum stk_opt_type {
+	STK_OPT_END,
+	STK_OPT_BOOL,    /* bool: on/off, yes/no, true/false */
+	STK_OPT_INT,     /* int64_t */
+	STK_OPT_SECONDS, /* double: 500ms, 30s, 5min, 2h, 1d; a unit is required but for 0 */
+	STK_OPT_BYTES,   /* int64_t: 4096 B, 4 KiB, 2 MiB, 1 GiB; a bare number is bytes */
+	STK_OPT_STR,     /* const char * */
+	STK_OPT_PATH,    /* const char *: relative to the file it is written in */
+	STK_OPT_ENUM,    /* int: index into names */
+	STK_OPT_LIST,    /* const char *const *: NULL-terminated, from a comma-separated value */
+};
+
+/* One option: the only source of its default, range, and documentation. A table ends with {0}. */
+struct stk_option {
+	const char *key;
+	enum stk_opt_type type;
+	size_t offset;            /* in the configuration struct */
+	const char *dflt;         /* as it would be written in the file; NULL: required, or NULL for strings when min is 0 */
+	int64_t min, max;         /* INT, BYTES: the value; SECONDS: milliseconds; STR, LIST: length, count; 0,0: any */
+	const char *help;         /* one sentence */
+	const char *const *names; /* ENUM: NULL-terminated */
+};
+
+struct stk_module_def {
+	uint32_t magic;
+	uint16_t abi_major, abi_minor;
+	uint32_t size;
+	const char *name, *version;
+	const char *const *needs; /* NULL-terminated names of modules that must be loaded before, or NULL */
+	const struct stk_option *options;
+	uint16_t option_size;
+	size_t conf_size;         /* the core parses the module's section into a struct of this size */
+	int (*check)(const void *conf, char *err, size_t errlen); /* pure; also run by startalkd --check */
+	int (*load)(struct stk_module *module, const void *conf); /* register here and only here; conf lives until unload */
+	int (*reload)(struct stk_module *module, const void *conf); /* NULL: unload, then load */
+	void (*unload)(struct stk_module *module);                /* free own state; the rest is withdrawn */
+	void *reserved[4];
+};
+
+#define STK_EXPORT __attribute__((visibility("default")))
+#define STK_MODULE(...)                                                                                                \
+	STK_EXPORT extern const struct stk_module_def stk_module_def;                                                  \
+	const struct stk_module_def stk_module_def = { .magic = STK_ABI_MAGIC,                                         \
+		.abi_major = STK_ABI_MAJOR,                                                                            \
+		.abi_minor = STK_ABI_MINOR,                                                                            \
+		.size = sizeof(struct stk_module_def),                                                                 \
+		.option_size = sizeof(struct stk_option),                                                              \
+		__VA_ARGS__ }
+
+struct stk_match {
+	uint32_t size; /* sizeof(struct stk_match) */
+	enum stk_element element;
+	const char *type, *xmlns; /* as on the stanza ("get", "chat" ...; see stk_stanza_xmlns); NULL: any */
+};
+
+struct stk_event {
+	uint32_t size;
+	enum stk_hook hook;
+	struct stk_session *session;
+	struct stk_stanza *stanza; /* NULL for the session hooks */
+	int reason;                /* STK_SESSION_CLOSED: StreamEnd code, 0 when the peer went */
+};
+
+struct stk_mech {
+	uint32_t size;    /* sizeof(struct stk_mech) */
+	const char *name; /* "PLAIN" */
+	bool needs_tls;   /* offered inside TLS only */
+	/* One message of the client, decoded from base64. Answer now or later, exactly once, with stk_auth_succeed() or
+	 * stk_auth_fail(); below 0 fails with reason bad-protocol. IN is wiped after the call. */
+	int (*step)(struct stk_module *module, struct stk_auth *auth, const uint8_t *in, size_t len);
+	/* The client is gone: AUTH is invalid after this call. */
+	void (*abort)(struct stk_module *module, struct stk_auth *auth);
+};
+
+typedef int stk_stanza_fn(struct stk_module *module, struct stk_session *session, struct stk_stanza *stanza, void *arg);
+typedef int stk_hook_fn(struct stk_module *module, const struct stk_event *event, void *arg);
+typedef void stk_timer_fn(struct stk_module *module, void *arg);
+typedef void stk_post_fn(struct stk_module *module, void *arg);
+typedef bool stk_session_fn(struct stk_session *session, void *arg); /* false: stop */
+typedef void stk_work_fn(struct stk_module *module, void *arg); /* worker thread: only stk_db(), stk_log(), stk_post() */
+typedef int stk_tx_fn(struct stk_module *module, struct sqlite3 *db, void *arg); /* inside the writer's transaction */
+typedef void stk_done_fn(struct stk_module *module, int status, void *arg);      /* router thread, once; -ECANCELED at unload */
+
+/* What a module claims, in load(). A second claim of the same (element, type, xmlns) is a load error. A handler for
+ * exactly (type, xmlns) goes before one for the xmlns, that before one for the type, that before one for the element.
+ * 0, -EPERM outside load(), -EEXIST, -EINVAL, -ENOMEM. Since 0.1. */
+int stk_handle(struct stk_module *module, const struct stk_match *match, stk_stanza_fn *fn, void *arg);
+/* Hooks of higher priority run first, those of equal priority in the order of the configuration. STK_DONE or an
+ * error from STK_STANZA_IN and STK_STANZA_OUT keeps the stanza from going on. Since 0.1. */
+int stk_on(struct stk_module *module, enum stk_hook hook, int priority, stk_hook_fn *fn, void *arg);
+int stk_mech(struct stk_module *module, const struct stk_mech *mech);
+/* A place for own data in each session: returns the slot, 0 or above. DESTROY (may be NULL) runs with the session's end. */
+int stk_session_slot(struct stk_module *module, void (*destroy)(void *data));
+
+/* SASL. Since 0.1. */
+const char *stk_auth_domain(const struct stk_auth *auth);  /* the stream's domain */
+const char *stk_auth_address(const struct stk_auth *auth); /* peer as "ADDRESS:PORT" */
+bool stk_auth_secure(const struct stk_auth *auth);         /* inside TLS */
+/* May USER (bare JID, folded) try from this address now? False past the limits of the section [login]: then call
+ * stk_auth_fail() without looking at the credential. */
+bool stk_auth_allowed(struct stk_auth *auth, const char *user);
+/* USER is the node as registered, without domain. Both end AUTH. */
+void stk_auth_succeed(struct stk_auth *auth, const char *user);
+/* REASON goes to the client (NULL: "not-authorized"), WHY to the log only. The reply leaves at the fixed instant that the section [login]
+ * sets, whenever this is called. USER as given by the client, may be NULL. */
+void stk_auth_fail(struct stk_auth *auth, const char *user, const char *reason, const char *why);
+
+/* Stanzas out. Take ownership in every case. Since 0.1.
+ * stk_send() routes by `to`: full JID: that session; bare JID: the user's available sessions. 0 or above: how many sessions got
+ * it; -EINVAL: no or bad `to`; -ENOENT: nobody there; -ENOMEM. */
+int stk_send(struct stk_module *module, struct stk_stanza *stanza);
+int stk_send_to(struct stk_session *session, struct stk_stanza *stanza); /* to this session whatever `to` says */
+/* Answers an IQ get or set with ANSWER from stk_stanza_result() (NULL: an empty result). -EALREADY: answered before. */
+int stk_reply(struct stk_stanza *request, struct stk_stanza *answer);
+/* Defers the answer: then return STK_LATER. Past TIMEOUT_MS the core answers remote-server-timeout. NULL: out of
+ * memory, not a request. */
+struct stk_pending *stk_defer(struct stk_stanza *request, unsigned timeout_ms);
+/* Answers a deferred request: ANSWER (taken), or when it is NULL the error that -STATUS stands for, or an empty
+ * result for 0. 0, or -ECANCELED: timed out, or the session is gone. PENDING is invalid after the call. */
+int stk_resume(struct stk_pending *pending, struct stk_stanza *answer, int status);
+
+/* Sessions: calls EACH for those of a bare JID, the one of a full JID, or all (NULL). EACH may end sessions.
+ * Returns how many were visited. Since 0.1. */
+int stk_sessions(struct stk_module *module, const char *jid, stk_session_fn *each, void *arg);
+struct stk_session *stk_session_find(struct stk_module *module, uint64_t id); /* or NULL: gone */
+
+/* Timers: once AFTER seconds, then EVERY seconds (0: once only). NULL: out of memory. Since 0.1. */
+struct stk_timer *stk_timer(struct stk_module *module, double after, double every, stk_timer_fn *fn, void *arg);
+void stk_timer_stop(struct stk_timer **timer); /* stores NULL; NULL and *NULL are accepted */
+
+/* Work that blocks or computes. WORK runs on a worker, then DONE (may be NULL) on the router thread. Jobs of a module with equal KEY run one after
+ * the other in order; 0: any time. -EAGAIN: the queue is full; -ECANCELED: unloading. Since 0.1. */
+int stk_job(struct stk_module *module, uint64_t key, stk_work_fn *work, stk_done_fn *done, void *arg);
+/* Runs FN on the router thread soon. From any thread. */
+int stk_post(struct stk_module *module, stk_post_fn *fn, void *arg);
+
+/* Storage: this thread's connection to FILE (a name in the state directory, "startalk.db"), opened, in WAL mode and brought up to
+ * date by MIGRATIONS (SQL scripts, NULL-terminated; the n-th brings the module's tables to version n; the list only grows). NULL: logged. Workers, load() and
+ * unload() only. The connection is the core's: never close it. Since 0.1. */
+struct sqlite3 *stk_db(struct stk_module *module, const char *file, const char *const *migrations);
+/* Runs TX in the one writer's open transaction, commits it, perhaps with others, then DONE. TX returns 0, or -errno, which
+ * rolls back what it did and reaches DONE as status. DONE (may be NULL) means: on disk. */
+int stk_db_write(struct stk_module *module, const char *file, stk_tx_fn *tx, stk_done_fn *done, void *arg);
+
+/* The rest. Since 0.1. */
+void stk_log(struct stk_module *module, int syslog_level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void *stk_data(struct stk_module *module);
+void stk_set_data(struct stk_module *module, void *data);
+const char *stk_state_dir(struct stk_module *module);             /* absolute path, without a slash at its end */
+const char *const *stk_domains(struct stk_module *module);        /* served domains, folded; NULL-terminated; the first is the default */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

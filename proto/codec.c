@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* Frames to stanzas and back: the envelope, and which part of the codec reads and writes what is in it. Owns the table
+ * of signal types and elements; the parts are in login.c, iq.c, result.c, general.c, presence.c and message.c. */
+
+#include "proto/codec.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "proto/check.h"
+#include "proto/frame.h"
+#include "proto/names.h"
+#include "proto/pass.h"
+
+#define SCRATCH 1024 /* first bytes for a frame on its way; a usual one takes no more */
+
+enum { FROM_CLIENT = 1 << CODEC_CLIENT, FROM_SERVER = 1 << CODEC_SERVER, FROM_BOTH = FROM_CLIENT | FROM_SERVER };
+
+struct kind {
+	int32_t signal; /* 0: message, whose signals message.c knows */
+	int element;
+	unsigned sides; /* who sends it */
+	const char *name, *xmlns;
+	const ProtobufCMessageDescriptor *inner;
+	int (*read)(struct reading *reading);
+	int (*write)(struct writing *writing);
+};
+
+static const struct kind kinds[] = {
+	{ STARTALK__SIGNAL_TYPE__SignalTypeIQ, STK_IQ, FROM_BOTH, "iq", NULL, &startalk__iqmessage__descriptor, iq_read,
+	  iq_write },
+	{ STARTALK__SIGNAL_TYPE__SignalTypePresence, STK_PRESENCE, FROM_BOTH, "presence", NULL,
+	  &startalk__presence_message__descriptor, presence_read, presence_write },
+	{ 0, STK_MESSAGE, FROM_BOTH, "message", NULL, &startalk__xmpp_message__descriptor, message_read,
+	  message_write },
+	{ STARTALK__SIGNAL_TYPE__SignalTypeWelcome, STANZA_STREAM, FROM_BOTH, "stream:stream", NS_CLIENT,
+	  &startalk__welcome_message__descriptor, stream_read, stream_write },
+	{ STARTALK__SIGNAL_TYPE__SignalStartTLS, STANZA_STARTTLS, FROM_CLIENT, "starttls", NS_TLS,
+	  &startalk__start_tls__descriptor, starttls_read, starttls_write },
+	{ STARTALK__SIGNAL_TYPE__SignalProceedTLS, STANZA_PROCEED, FROM_SERVER, "proceed", NS_TLS,
+	  &startalk__proceed_tls__descriptor, proceed_read, proceed_write },
+	{ STARTALK__SIGNAL_TYPE__SignalTypeAuth, STANZA_AUTH, FROM_CLIENT, "auth", NS_SASL,
+	  &startalk__auth_message__descriptor, auth_read, auth_write },
+	{ STARTALK__SIGNAL_TYPE__SignalTypeSucceededResponse, STANZA_SUCCESS, FROM_SERVER, "success", NS_SASL,
+	  &startalk__response_succeeded__descriptor, success_read, success_write },
+	{ STARTALK__SIGNAL_TYPE__SignalTypeFailureResponse, STANZA_FAILURE, FROM_SERVER, "failure", NS_SASL,
+	  &startalk__response_failure__descriptor, failure_read, failure_write },
+	{ STARTALK__SIGNAL_TYPE__SignalTypeStreamEnd, STANZA_STREAM_END, FROM_SERVER, "stream:end", NULL,
+	  &startalk__stream_end__descriptor, stream_end_read, stream_end_write },
+};
+
+static const struct kind *find_signal(const Startalk__ProtoMessage *envelope, enum codec_side side)
+{
+	const char *type;
+	int32_t signal = envelope->has_signaltype ? envelope->signaltype : 0;
+	if (signal && message_signal(signal, side, &type)) {
+		signal = 0;
+	} else if (!signal) {
+		return NULL;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (kinds[i].signal == signal) {
+			return &kinds[i];
+		}
+	}
+	return NULL;
+}
+
+static const struct check_limits *limits_of(const struct codec_context *context)
+{
+	return context->side == CODEC_CLIENT ? &check_client : &check_server;
+}
+
+/* The envelope's own text outlives the scratch memory in the stanza's arena. */
+static int keep_texts(Startalk__ProtoMessage *envelope, struct arena *arena)
+{
+	char **const texts[] = {
+		&envelope->from,       &envelope->to,       &envelope->realfrom,   &envelope->realto,
+		&envelope->originfrom, &envelope->originto, &envelope->origintype, &envelope->sendjid
+	};
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		if (*texts[i]) {
+			*texts[i] = arena_strndup(arena, *texts[i], strlen(*texts[i]));
+			if (!*texts[i]) {
+				return -ENOMEM;
+			}
+		}
+	}
+	return 0;
+}
+
+static int read_inner(const struct kind *kind, struct reading *reading, Startalk__ProtoMessage *envelope)
+{
+	struct arena *arena = stanza_arena(reading->stanza);
+	ProtobufCMessage *inner;
+	int rc = check_unpack(kind->inner, envelope->message.data, envelope->message.len, limits_of(reading->context),
+			      arena, &inner, &reading->why);
+	if (rc < 0) {
+		return rc;
+	}
+	if (!(kind->sides & 1u << reading->context->side)) {
+		return PASS_NOTHING;
+	}
+	rc = keep_texts(envelope, arena);
+	if (rc < 0) {
+		return rc;
+	}
+	reading->envelope = envelope;
+	reading->message = inner;
+	rc = kind->read(reading);
+	if (rc == 0 && (reading->error || stanza_failed(reading->stanza))) {
+		return reading->error ? reading->error : -ENOMEM;
+	}
+	return rc;
+}
+
+static int read_envelope(const struct codec_context *context, Startalk__ProtoMessage *envelope, struct stk_stanza **out,
+			 const char **why)
+{
+	const struct kind *kind = find_signal(envelope, context->side);
+	if (!kind) {
+		return 0;
+	}
+	/* Room for the unpacked message and the stanza's nodes: one malloc for what is usual. */
+	struct stk_stanza *stanza =
+		stanza_new(kind->element, kind->name, kind->xmlns, envelope->message.len * 2 + SCRATCH);
+	if (!stanza) {
+		return -ENOMEM;
+	}
+	struct reading reading = { .context = context, .stanza = stanza, .root = stanza_root(stanza) };
+	int rc = read_inner(kind, &reading, envelope);
+	if (rc != 0) {
+		stk_stanza_unref(stanza);
+		*why = reading.why;
+		return rc < 0 ? rc : 0;
+	}
+	*out = stanza;
+	return 0;
+}
+
+int codec_decode(const struct codec_context *context, const uint8_t *in, size_t n, struct stk_stanza **out,
+		 const char **envelope_from, const char **why)
+{
+	const char *unused_why;
+	why = why ? why : &unused_why;
+	*why = NULL;
+	*out = NULL;
+	if (envelope_from) {
+		*envelope_from = NULL;
+	}
+	if (!n) {
+		return 0; /* keep-alive of some implementations */
+	}
+	struct arena *scratch = arena_new(n * 2 + SCRATCH);
+	if (!scratch) {
+		return -ENOMEM;
+	}
+	const uint8_t *msg;
+	size_t msg_len;
+	ProtobufCMessage *envelope;
+	int rc = frame_open(in, n, context->inflate_max, scratch, &msg, &msg_len, why);
+	if (rc == 0) {
+		rc = check_unpack(&startalk__proto_message__descriptor, msg, msg_len, limits_of(context), scratch,
+				  &envelope, why);
+	}
+	if (rc == 0) {
+		rc = read_envelope(context, (Startalk__ProtoMessage *)(void *)envelope, out, why);
+	}
+	if (rc == 0 && *out && envelope_from) {
+		*envelope_from = text_or_null(((Startalk__ProtoMessage *)(void *)envelope)->from);
+	}
+	arena_free(&scratch);
+	return rc;
+}
+
+int codec_encode(const struct codec_context *context, const struct stk_stanza *stanza, struct buf *out)
+{
+	int element = stanza_element(stanza);
+	const struct kind *kind = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(kinds) && !kind; i++) {
+		kind = kinds[i].element == element ? &kinds[i] : NULL;
+	}
+	if (!kind || !(kind->sides & 1u << context->side)) {
+		return -EINVAL;
+	}
+	struct arena *arena = arena_new(SCRATCH * 2);
+	if (!arena) {
+		return -ENOMEM;
+	}
+	struct writing writing = {
+		.context = context, .stanza = stanza, .root = stk_stanza_root(stanza), .arena = arena, .out = out
+	};
+	startalk__proto_message__init(&writing.envelope);
+	writing.envelope.has_options = true;
+	writing.envelope.options = context->side == CODEC_CLIENT ? 5 : 0; /* noise, but what peers are used to */
+	int rc = kind->write(&writing);
+	arena_free(&arena);
+	return rc == PASS_NOTHING ? writing.error : rc;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* Frames: the length prefix, the ProtoHeader and what hides the ProtoMessage in it. Owns this thread's zlib states.
+ * What a ProtoMessage says is the codec's business. */
+
+#include "proto/frame.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define ZLIB_CONST
+#include <zlib.h>
+
+#include "proto/check.h"
+#include "proto/startalk.pb-c.h"
+#include "proto/tea.h"
+#include "proto/wire.h"
+
+#define FRAME_MAX (2u * 1024 * 1024)              /* real clients read three length bytes */
+#define HEADER_MAX (FRAME_PREFIX_MAX + 2 + 1 + 4) /* prefix, options, tag and length of message */
+#define GZIP_WINDOW (15 + 16)                     /* the greatest window, gzip instead of zlib wrapping */
+#define GZIP_MEMORY 8
+#define GZIP_TAIL 8     /* CRC and size behind the stream */
+#define GZIP_RATIO 1032 /* deflate makes nothing smaller than this */
+
+enum { OPTION_PLAIN = 0, OPTION_GZIP = 1, OPTION_TEA = 5 };
+enum { FIELD_OPTIONS = 2, FIELD_MESSAGE = 6 };
+
+static _Thread_local struct {
+	z_stream in, out;
+	bool in_ready, out_ready;
+} zlib;
+
+int frame_prefix(const uint8_t *in, size_t n, size_t *len)
+{
+	uint64_t value;
+	size_t size = wire_varint(in, n, FRAME_PREFIX_MAX, &value);
+	if (!size) {
+		return n < FRAME_PREFIX_MAX ? 0 : -EBADMSG;
+	}
+	*len = (size_t)value;
+	return (int)size;
+}
+
+static int begin_inflate(void)
+{
+	if (zlib.in_ready) {
+		return inflateReset(&zlib.in) == Z_OK ? 0 : -ENOMEM;
+	}
+	zlib.in = (z_stream){ 0 };
+	zlib.in_ready = inflateInit2(&zlib.in, GZIP_WINDOW) == Z_OK;
+	return zlib.in_ready ? 0 : -ENOMEM;
+}
+
+/* The stream's own word for its size is what is taken from the arena; zlib compares it with the truth at the end. */
+static int open_gzip(const struct wire_field *gz, size_t limit, struct arena *arena, const uint8_t **msg,
+		     size_t *msg_len, const char **why)
+{
+	*why = "bad gzip";
+	if (gz->len < GZIP_TAIL) {
+		return -EBADMSG;
+	}
+	const uint8_t *tail = gz->data + gz->len - 4;
+	size_t size = (size_t)tail[3] << 24 | (size_t)tail[2] << 16 | (size_t)tail[1] << 8 | tail[0];
+	if (size / GZIP_RATIO > gz->len) {
+		return -EBADMSG;
+	}
+	if (size > limit) {
+		*why = "inflates past the limit";
+		return -EMSGSIZE;
+	}
+	uint8_t *out = arena_alloc(arena, size + 1); /* one more, so that too long a stream shows */
+	if (!out || begin_inflate() < 0) {
+		return -ENOMEM;
+	}
+	zlib.in.next_in = gz->data;
+	zlib.in.avail_in = (uInt)gz->len;
+	zlib.in.next_out = out;
+	zlib.in.avail_out = (uInt)size + 1;
+	int rc = inflate(&zlib.in, Z_FINISH);
+	if (rc == Z_MEM_ERROR) {
+		return -ENOMEM;
+	}
+	if (rc != Z_STREAM_END || zlib.in.avail_in || zlib.in.total_out != size) {
+		return -EBADMSG;
+	}
+	*msg = out;
+	*msg_len = size;
+	return 0;
+}
+
+static int open_tea(const struct wire_field *tea, struct arena *arena, const uint8_t **msg, size_t *msg_len)
+{
+	uint8_t *out = arena_alloc(arena, tea->len);
+	if (!out) {
+		return -ENOMEM;
+	}
+	tea_decrypt(tea->data, tea->len, out);
+	*msg = out;
+	*msg_len = tea->len;
+	return 0;
+}
+
+int frame_open(const uint8_t *in, size_t n, size_t limit, struct arena *arena, const uint8_t **msg, size_t *msg_len,
+	       const char **why)
+{
+	int rc = n > UINT32_MAX / 2
+			 ? -EMSGSIZE
+			 : check_message(&startalk__proto_header__descriptor, in, n, &check_client, NULL, why);
+	if (rc < 0) {
+		return rc;
+	}
+	struct wire_field message = { 0 };
+	int32_t options = OPTION_PLAIN;
+	for (size_t pos = 0; pos < n;) {
+		struct wire_field field;
+		pos += wire_field(in + pos, n - pos, &field);
+		if (field.number == FIELD_OPTIONS) {
+			options = (int32_t)(uint32_t)field.value;
+		} else if (field.number == FIELD_MESSAGE) {
+			message = field;
+		}
+	}
+	if (message.number != FIELD_MESSAGE) {
+		*why = "ProtoHeader without message";
+		return -EBADMSG;
+	}
+	if (options == OPTION_GZIP) {
+		return open_gzip(&message, limit, arena, msg, msg_len, why);
+	}
+	if (message.len > limit) {
+		*why = "longer than the limit";
+		return -EMSGSIZE;
+	}
+	if (options == OPTION_TEA) {
+		return open_tea(&message, arena, msg, msg_len);
+	}
+	*msg = message.data;
+	*msg_len = message.len;
+	return 0;
+}
+
+static size_t put_varint(uint8_t *out, size_t value)
+{
+	size_t n = 0;
+	for (; value >= 0x80; value >>= 7) {
+		out[n++] = (uint8_t)(value | 0x80);
+	}
+	out[n++] = (uint8_t)value;
+	return n;
+}
+
+/* Writes what stands before LEN bytes of message; returns its size. */
+static size_t put_head(uint8_t *out, uint8_t options, size_t len)
+{
+	uint8_t head[HEADER_MAX];
+	size_t n = 0;
+	head[n++] = FIELD_OPTIONS << 3 | WIRE_VARINT;
+	head[n++] = options;
+	head[n++] = FIELD_MESSAGE << 3 | WIRE_BYTES;
+	n += put_varint(head + n, len);
+	size_t prefix = put_varint(out, n + len);
+	memcpy(out + prefix, head, n);
+	return prefix + n;
+}
+
+static int begin_deflate(void)
+{
+	if (zlib.out_ready) {
+		return deflateReset(&zlib.out) == Z_OK ? 0 : -ENOMEM;
+	}
+	zlib.out = (z_stream){ 0 };
+	zlib.out_ready = deflateInit2(&zlib.out, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, GZIP_MEMORY,
+				      Z_DEFAULT_STRATEGY) == Z_OK;
+	return zlib.out_ready ? 0 : -ENOMEM;
+}
+
+static int wrap_gzip(const uint8_t *msg, size_t n, struct buf *out)
+{
+	if (n > UINT32_MAX / 2) {
+		return -EMSGSIZE;
+	}
+	if (begin_deflate() < 0) {
+		return -ENOMEM;
+	}
+	size_t bound = deflateBound(&zlib.out, n);
+	uint8_t *room = buf_reserve(out, HEADER_MAX + bound);
+	if (!room) {
+		return -ENOMEM;
+	}
+	zlib.out.next_in = msg;
+	zlib.out.avail_in = (uInt)n;
+	zlib.out.next_out = room + HEADER_MAX;
+	zlib.out.avail_out = (uInt)bound;
+	int rc = deflate(&zlib.out, Z_FINISH);
+	assert(rc == Z_STREAM_END); /* the bound is enough */
+	(void)rc;
+	size_t len = zlib.out.total_out;
+	if (len >= FRAME_MAX) {
+		return -EMSGSIZE;
+	}
+	size_t head = put_head(room, OPTION_GZIP, len);
+	if (head + len >= FRAME_MAX) {
+		return -EMSGSIZE;
+	}
+	memmove(room + head, room + HEADER_MAX, len);
+	buf_grew(out, head + len);
+	return 0;
+}
+
+int frame_wrap(const uint8_t *msg, size_t n, struct buf *out)
+{
+	if (n > FRAME_TEA_MAX) {
+		return wrap_gzip(msg, n, out);
+	}
+	uint8_t *room = buf_reserve(out, HEADER_MAX + n);
+	if (!room) {
+		return -ENOMEM;
+	}
+	size_t head = put_head(room, OPTION_TEA, n);
+	tea_encrypt(msg, n, room + head);
+	buf_grew(out, head + n);
+	return 0;
+}
+
+void frame_thread_fini(void)
+{
+	if (zlib.in_ready) {
+		inflateEnd(&zlib.in);
+	}
+	if (zlib.out_ready) {
+		deflateEnd(&zlib.out);
+	}
+	zlib.in_ready = zlib.out_ready = false;
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages: between XmppMessage and message stanzas. Owns the table of message types and what of a message is an
+ * attribute; what a server adds to a message on its way is not decided here. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "proto/names.h"
+#include "proto/pass.h"
+
+#define CLIENT_TYPE_DEFAULT STARTALK__CLIENT_TYPE__ClientTypePC
+#define CLIENT_TYPE_MAX STARTALK__CLIENT_TYPE__ClientTypeWeb
+#define MESSAGE_TYPE_TEXT STARTALK__MESSAGE_TYPE__MessageTypeText
+
+struct type {
+	const char *name; /* NULL: stands for no stanza */
+	int32_t signal;
+	bool from_client; /* clients send it; from them the others stand for nothing */
+	bool bodiless;    /* goes out without a body too */
+};
+
+/* The first row of a signal is what is read; normal and stat go out as chat. */
+static const struct type types[] = {
+	{ "chat", STARTALK__SIGNAL_TYPE__SignalTypeChat, true, false },
+	{ "groupchat", STARTALK__SIGNAL_TYPE__SignalTypeGroupChat, true, false },
+	{ "error", STARTALK__SIGNAL_TYPE__SignalTypeError, false, false },
+	{ "typing", STARTALK__SIGNAL_TYPE__SignalTypeTyping, true, true },
+	{ "note", STARTALK__SIGNAL_TYPE__SignalTypeNote, false, false },
+	{ "readmark", STARTALK__SIGNAL_TYPE__SignalTypeReadmark, true, false },
+	{ "revoke", STARTALK__SIGNAL_TYPE__SignalTypeRevoke, true, false },
+	{ "subscription", STARTALK__SIGNAL_TYPE__SignalTypeSubscription, true, false },
+	{ "mstat", STARTALK__SIGNAL_TYPE__SignalTypeMState, false, false },
+	{ "headline", STARTALK__SIGNAL_TYPE__SignalTypeHeadline, true, false },
+	{ "webrtc", STARTALK__SIGNAL_TYPE__SignalTypeWebRtc, true, false },
+	{ "carbon", STARTALK__SIGNAL_TYPE__SignalTypeCarbon, false, false },
+	{ "consult", STARTALK__SIGNAL_TYPE__SignalTypeConsult, true, false },
+	{ "encrypt", STARTALK__SIGNAL_TYPE__SignalTypeEncryption, true, false },
+	{ "collection", STARTALK__SIGNAL_TYPE__SignalTypeCollection, false, false },
+	{ "normal", STARTALK__SIGNAL_TYPE__SignalTypeChat, false, false },
+	{ "stat", STARTALK__SIGNAL_TYPE__SignalTypeChat, false, true },
+	{ NULL, STARTALK__SIGNAL_TYPE__SignalTypeNormal, false, false },
+	{ NULL, STARTALK__SIGNAL_TYPE__SignalTypeTransfor, false, false },
+	{ NULL, STARTALK__SIGNAL_TYPE__SignalTypeShareLocation, false, false },
+	{ NULL, STARTALK__SIGNAL_TYPE__SignalTypeHeartBeat, false, false },
+	{ NULL, STARTALK__SIGNAL_TYPE__SignalTypeTrans, false, false },
+	{ NULL, STARTALK__SIGNAL_TYPE__SignalTypeCustomize, false, false },
+};
+
+enum place { ON_MESSAGE, ON_BODY };
+
+/* Attributes that are headers, in the order in which they are sent. errcode is none: it comes from the error element.
+ */
+static const struct attribute {
+	const char *name;
+	enum place place;
+	bool from_client; /* a client's word is taken for it */
+} attributes[] = {
+	{ "qchatid", ON_MESSAGE, true },  { "channelid", ON_BODY, true },          { "extendInfo", ON_BODY, true },
+	{ "backupinfo", ON_BODY, true },  { "read_type", ON_MESSAGE, true },       { "auto_reply", ON_MESSAGE, true },
+	{ "errcode", ON_MESSAGE, false }, { "carbon_message", ON_MESSAGE, false },
+};
+
+bool message_signal(int32_t signal, enum codec_side side, const char **type)
+{
+	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		if (types[i].signal == signal) {
+			*type = side == CODEC_SERVER || types[i].from_client ? types[i].name : NULL;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ---- reading ---- */
+
+static void read_addresses(struct reading *reading)
+{
+	const Startalk__ProtoMessage *envelope = reading->envelope;
+	struct stk_node *root = reading->root;
+	node_set(root, "from", text_or_null(envelope->from));
+	node_set(root, "to", text_or_null(envelope->to));
+	node_set(root, "realfrom", text_or_null(envelope->realfrom));
+	node_set(root, "realto", text_or_null(envelope->realto));
+	if (reading->context->side == CODEC_SERVER) {
+		node_set(root, "originfrom", text_or_null(envelope->originfrom));
+		node_set(root, "originto", text_or_null(envelope->originto));
+		node_set(root, "origintype", text_or_null(envelope->origintype));
+		node_set(root, "sendjid", text_or_null(envelope->sendjid));
+	}
+}
+
+/* Clients take part in two kinds of customer service; another number is noise. */
+static bool is_wanted(const struct attribute *attribute, enum codec_side side, const char *value)
+{
+	if (side == CODEC_SERVER || strcmp(attribute->name, "qchatid") != 0) {
+		return side == CODEC_SERVER || attribute->from_client;
+	}
+	return strcmp(value, "4") == 0 || strcmp(value, "5") == 0;
+}
+
+static void read_attributes(struct reading *reading, struct stk_node *body, const Startalk__MessageBody *from)
+{
+	for (size_t i = 0; i < ARRAY_LEN(attributes); i++) {
+		const char *value = body_header(from, attributes[i].name);
+		if (!value || !is_wanted(&attributes[i], reading->context->side, value)) {
+			continue;
+		}
+		if (strcmp(attributes[i].name, "errcode") != 0) {
+			node_set(attributes[i].place == ON_BODY ? body : reading->root, attributes[i].name, value);
+		} else if (strcmp(value, "0") != 0) {
+			node_set(node_add(reading->root, "error", NULL), "code", value);
+		}
+	}
+}
+
+/* What a server sends with nothing in it is what went out without a body. */
+static bool is_bodiless(const struct reading *reading, const char *type, const Startalk__XmppMessage *message)
+{
+	if (reading->context->side != CODEC_SERVER || strcmp(type, "typing") != 0 || text_or_null(message->messageid) ||
+	    message->messagetype != MESSAGE_TYPE_TEXT || (message->body && text_or_null(message->body->value))) {
+		return false;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(attributes); i++) {
+		if (attributes[i].place == ON_BODY && body_header(message->body, attributes[i].name)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+int message_read(struct reading *reading)
+{
+	const Startalk__XmppMessage *message = (const void *)reading->message;
+	bool server = reading->context->side == CODEC_SERVER;
+	struct stk_node *root = reading->root;
+	const char *type = NULL;
+	message_signal(reading->envelope->signaltype, reading->context->side, &type);
+	if (!type) {
+		return PASS_NOTHING;
+	}
+	const char *client = message->has_clienttype ? client_name(message->clienttype) : NULL;
+	const char *text = message->body && message->body->value ? message->body->value : "";
+	const char *id = text_or_null(message->messageid);
+	id = id || server ? id : make_id(reading);
+	read_addresses(reading);
+	node_set(root, "type", type);
+	node_set(root, "client_type", client ? client : client_name(CLIENT_TYPE_DEFAULT));
+	node_set(root, "client_ver", keep_number(reading, message->has_clientversion ? message->clientversion : 0));
+	if (server && message->has_receivedtime) {
+		node_set(root, "msec_times", keep_number(reading, message->receivedtime));
+	}
+	struct stk_node *body = is_bodiless(reading, type, message) ? NULL : node_add(root, "body", NULL);
+	read_attributes(reading, body, message->body);
+	node_set(body, "id", id);
+	node_set(body, "msgType", keep_number(reading, message->has_messagetype ? message->messagetype : 0));
+	node_set_text(body, text);
+	return 0;
+}
+
+/* ---- writing ---- */
+
+static const struct type *find_type(const struct writing *writing)
+{
+	const char *name = stk_stanza_type(writing->stanza);
+	for (size_t i = 0; name && i < ARRAY_LEN(types) && types[i].name; i++) {
+		if (strcmp(types[i].name, name) == 0) {
+			return types[i].from_client || writing->context->side == CODEC_SERVER ? &types[i] : NULL;
+		}
+	}
+	return NULL;
+}
+
+static int32_t client_type(const struct stk_node *message, const struct stk_node *body)
+{
+	const char *type = stk_node_attr(message, "client_type");
+	int64_t number = type ? client_number(type) : 0;
+	if (!number && !number_parse(type, 1, CLIENT_TYPE_MAX, &number) &&
+	    !number_parse(stk_node_attr(body, "maType"), 1, CLIENT_TYPE_MAX, &number)) {
+		return CLIENT_TYPE_DEFAULT;
+	}
+	return (int32_t)number;
+}
+
+static int64_t number_attr(const struct stk_node *node, const char *name, int64_t min, int64_t max, int64_t otherwise)
+{
+	int64_t number;
+	return number_parse(stk_node_attr(node, name), min, max, &number) ? number : otherwise;
+}
+
+static void put_envelope(struct writing *writing)
+{
+	Startalk__ProtoMessage *envelope = &writing->envelope;
+	const struct stk_node *root = writing->root;
+	put_addresses(writing);
+	envelope->realfrom = put_text(writing, stk_node_attr(root, "realfrom"));
+	envelope->realto = put_text(writing, stk_node_attr(root, "realto"));
+	envelope->originfrom = put_text(writing, stk_node_attr(root, "originfrom"));
+	envelope->originto = put_text(writing, stk_node_attr(root, "originto"));
+	envelope->origintype = put_text(writing, stk_node_attr(root, "origintype"));
+	envelope->sendjid = put_text(writing, stk_node_attr(root, "sendjid"));
+}
+
+static struct body *put_body(struct writing *writing, const struct stk_node *body)
+{
+	struct body *out = body_new(writing);
+	if (!out) {
+		return NULL;
+	}
+	bool server = writing->context->side == CODEC_SERVER;
+	for (size_t i = 0; i < ARRAY_LEN(attributes); i++) {
+		const struct stk_node *place = attributes[i].place == ON_BODY ? body : writing->root;
+		const char *value = stk_node_attr(place, attributes[i].name);
+		if (strcmp(attributes[i].name, "errcode") == 0) {
+			value = stk_node_attr(stk_node_child(writing->root, "error", NULL), "code");
+			value = value ? value : "0";
+		}
+		if (server || attributes[i].from_client) {
+			body_add(writing, out, attributes[i].name, value);
+		}
+	}
+	const char *text = body ? stk_node_text(body) : "";
+	out->pb.value = put_text(writing, text);
+	return out;
+}
+
+int message_write(struct writing *writing)
+{
+	const struct stk_node *root = writing->root, *body = stk_node_child(root, "body", NULL);
+	const struct type *type = find_type(writing);
+	if (!type || (!body && !type->bodiless)) {
+		return PASS_NOTHING;
+	}
+	Startalk__XmppMessage message;
+	startalk__xmpp_message__init(&message);
+	struct body *out = put_body(writing, body);
+	if (!out) {
+		return -ENOMEM;
+	}
+	bool server = writing->context->side == CODEC_SERVER;
+	const char *id = stk_node_attr(body, "id");
+	id = id || !body ? id : stk_stanza_id(writing->stanza);
+	put_envelope(writing);
+	message.has_messagetype = true;
+	message.messagetype = (int32_t)number_attr(body, "msgType", INT32_MIN, INT32_MAX, MESSAGE_TYPE_TEXT);
+	message.has_clienttype = true;
+	message.clienttype = client_type(root, body);
+	message.has_clientversion = true;
+	message.clientversion = number_attr(root, "client_ver", INT64_MIN, INT64_MAX, 0);
+	message.messageid = put_text(writing, id ? id : "");
+	message.body = &out->pb;
+	message.has_receivedtime = server;
+	message.receivedtime = number_attr(root, "msec_times", INT64_MIN, INT64_MAX, writing->context->now_ms);
+	return finish_frame(writing, type->signal, &message.base);
+}
