@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: MIT */
+/* One connection: bytes in through TLS into frames and stanzas, stanzas out through frames and TLS into bytes. It
+ * decides nothing of the protocol but where reading has to stop; sessions and their answers are the router's. */
+
+#include "core/conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "proto/codec.h"
+#include "proto/frame.h"
+
+#define END_BOUND  2.0  /* seconds that the last bytes may take to be acknowledged */
+#define END_POLL   0.02 /* seconds between looks whether they are */
+#define OUT_BATCH  (64 * 1024) /* memory of an output buffer that is kept while the connection is busy */
+
+/* ---- events ---- */
+
+static void emit(struct conn *conn, enum event_kind kind, int code, const char *why)
+{
+	struct event *event = calloc(1, sizeof(*event));
+	if (!event) {
+		log_write(LOG_ERR, "conn: out of memory");
+		return;
+	}
+	event->mail.kind = kind;
+	event->conn = conn->id;
+	event->code = code;
+	event->why = why;
+	loop_emit(conn->loop, event);
+}
+
+static void watch(struct conn *conn, int events)
+{
+	struct ev_loop *ev = loop_ev(conn->loop);
+	if (ev_is_active(&conn->io) && conn->io.events == events) {
+		return;
+	}
+	ev_io_stop(ev, &conn->io);
+	if (events) {
+		ev_io_set(&conn->io, conn->fd, events);
+		ev_io_start(ev, &conn->io);
+	}
+}
+
+/* Reads unless something waits for the router; writes when the socket was full. */
+static void rewatch(struct conn *conn)
+{
+	bool read = !conn->paused && conn->state != CONN_BROKEN && conn->state != CONN_TLS_WAIT;
+	watch(conn, (read ? EV_READ : 0) | (conn->out.len && !conn->dirty ? EV_WRITE : 0));
+}
+
+/* The fault is told once; the router answers with a StreamEnd, which can still be sent. */
+static void break_off(struct conn *conn, int code, const char *why)
+{
+	if (conn->state == CONN_BROKEN || conn->state == CONN_ENDING) {
+		return;
+	}
+	conn->state = CONN_BROKEN;
+	buf_fini(&conn->in);
+	buf_fini(&conn->raw);
+	emit(conn, EVENT_BROKEN, code, why);
+}
+
+static void gone(struct conn *conn, const char *why)
+{
+	if (conn->state != CONN_ENDING) {
+		emit(conn, EVENT_CLOSED, 0, why);
+	}
+	loop_remove(conn->loop, conn);
+}
+
+/* ---- output ---- */
+
+static void append_out(struct conn *conn, const void *data, size_t n)
+{
+	if (buf_append(&conn->out, data, n) < 0) {
+		break_off(conn, 102, "out of memory for output");
+		return;
+	}
+	loop_mark_dirty(conn->loop, conn);
+}
+
+/* GnuTLS hands over whole records; they are kept until the end of the iteration and leave together. */
+static ssize_t push(gnutls_transport_ptr_t ptr, const void *data, size_t n)
+{
+	struct conn *conn = ptr;
+	if (buf_append(&conn->out, data, n) < 0) {
+		gnutls_transport_set_errno(conn->tls, ENOMEM);
+		return -1;
+	}
+	loop_mark_dirty(conn->loop, conn);
+	return (ssize_t)n;
+}
+
+static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t n)
+{
+	struct conn *conn = ptr;
+	if (!conn->pull_len) {
+		gnutls_transport_set_errno(conn->tls, EAGAIN);
+		return -1;
+	}
+	n = n < conn->pull_len ? n : conn->pull_len;
+	memcpy(data, conn->pull, n);
+	conn->pull += n;
+	conn->pull_len -= n;
+	return (ssize_t)n;
+}
+
+static int pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
+{
+	(void)ms;
+	return ((struct conn *)ptr)->pull_len > 0;
+}
+
+/* One call, one record, as long as the frame fits into one: never corked, clients count on it. */
+static void send_frame(struct conn *conn, const uint8_t *data, size_t n)
+{
+	if (!conn->tls) {
+		append_out(conn, data, n);
+		return;
+	}
+	while (n) {
+		ssize_t sent = gnutls_record_send(conn->tls, data, n);
+		if (sent <= 0) {
+			break_off(conn, 102, "TLS cannot send");
+			return;
+		}
+		data += sent;
+		n -= (size_t)sent;
+	}
+}
+
+static int64_t clock_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static size_t frame_limit(const struct conn *conn)
+{
+	const struct settings_limits *limits = &loop_settings(conn->loop)->limits;
+	return (size_t)(conn->logged_in ? limits->max_frame : limits->max_frame_login);
+}
+
+static struct codec_context codec_of(const struct conn *conn, enum codec_side side)
+{
+	return (struct codec_context){ .self = conn->self, .now_ms = clock_ms(), .inflate_max = frame_limit(conn), .side = side };
+}
+
+static void send_stanza(struct conn *conn, const struct stk_stanza *stanza)
+{
+	struct buf *frame = &loop_scratch(conn->loop)->frame;
+	struct codec_context context = codec_of(conn, CODEC_SERVER);
+	buf_consume(frame, frame->len);
+	int rc = codec_encode(&context, stanza, frame);
+	if (rc < 0) {
+		log_write(LOG_WARNING, "codec: stanza for %s: not sent: %s", conn->self ? conn->self : "a new connection",
+		          strerror(-rc));
+	} else if (frame->len) {
+		send_frame(conn, buf_data(frame), frame->len);
+	}
+	if (frame->cap > OUT_BATCH) {
+		buf_fini(frame);
+	}
+	if (conn->state != CONN_ENDING &&
+	    conn->out.len > (size_t)loop_settings(conn->loop)->limits.max_send_queue) {
+		break_off(conn, 102, "the send queue is full: the client does not read");
+		rewatch(conn);
+	}
+}
+
+void conn_flush(struct conn *conn)
+{
+	while (conn->out.len) {
+		ssize_t n = send(conn->fd, buf_data(&conn->out), conn->out.len, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR) {
+			continue;
+		}
+		if (n < 0 && errno == EAGAIN) {
+			break;
+		}
+		if (n < 0) {
+			gone(conn, strerror(errno));
+			return;
+		}
+		buf_consume(&conn->out, (size_t)n);
+	}
+	if (!conn->out.len) {
+		buf_fini(&conn->out);
+	}
+	rewatch(conn);
+}
+
+/* ---- input ---- */
+
+static void emit_stanza(struct conn *conn, struct stk_stanza *stanza, const char *from)
+{
+	struct event *event = arena_alloc(stanza_arena(stanza), sizeof(*event));
+	if (!event) {
+		stk_stanza_unref(stanza);
+		break_off(conn, 102, "out of memory for a stanza");
+		return;
+	}
+	*event = (struct event){ .mail.kind = EVENT_STANZA, .conn = conn->id, .stanza = stanza, .from = from };
+	conn->paused = !conn->logged_in;
+	if (stanza_element(stanza) == STANZA_STARTTLS && !conn->tls) {
+		conn->state = CONN_TLS_WAIT;
+		conn->paused = true;
+	}
+	loop_emit(conn->loop, event);
+}
+
+/* A whole ProtoHeader. */
+static void take_frame(struct conn *conn, const uint8_t *data, size_t n)
+{
+	struct codec_context context = codec_of(conn, CODEC_CLIENT);
+	struct stk_stanza *stanza = NULL;
+	const char *from = NULL, *why = NULL;
+	int rc = codec_decode(&context, data, n, &stanza, &from, &why);
+	if (rc < 0) {
+		break_off(conn, 222, why ? why : rc == -EMSGSIZE ? "the frame inflates past the limit" : "out of memory");
+	} else if (stanza) {
+		emit_stanza(conn, stanza, from);
+	} else {
+		log_write(LOG_DEBUG, "conn: %s: a frame that stands for nothing", conn->self ? conn->self : "new");
+	}
+}
+
+/* Cuts DATA into frames while nothing stops it; returns how many bytes were used. */
+static size_t cut_frames(struct conn *conn, const uint8_t *data, size_t n)
+{
+	size_t used = 0;
+	while (used < n && !conn->paused && conn->state == CONN_OPEN) {
+		size_t len = 0;
+		int prefix = frame_prefix(data + used, n - used, &len);
+		if (prefix < 0) {
+			break_off(conn, 222, "a length prefix of more than 4 bytes");
+		} else if (prefix > 0 && len > frame_limit(conn)) {
+			break_off(conn, 222, conn->logged_in ? "a frame over max-frame" : "a frame over max-frame-login");
+		}
+		if (prefix <= 0 || conn->state != CONN_OPEN || len > n - used - (size_t)prefix) {
+			break;
+		}
+		used += (size_t)prefix;
+		if (len) { /* a frame of length 0 means nothing */
+			take_frame(conn, data + used, len);
+		}
+		used += len;
+	}
+	return used;
+}
+
+static void feed_frames(struct conn *conn, const uint8_t *data, size_t n)
+{
+	if (!conn->in.len) {
+		size_t used = cut_frames(conn, data, n);
+		data += used;
+		n -= used;
+	}
+	if (conn->state == CONN_TLS_WAIT && n) {
+		break_off(conn, 222, "bytes in clear behind StartTLS");
+	}
+	if (conn->state == CONN_BROKEN || conn->state == CONN_ENDING) {
+		return;
+	}
+	if (n && buf_append(&conn->in, data, n) < 0) {
+		break_off(conn, 102, "out of memory for input");
+		return;
+	}
+	if (conn->in.len && !conn->paused) {
+		size_t used = cut_frames(conn, buf_data(&conn->in), conn->in.len);
+		if (conn->state == CONN_BROKEN) {
+			return;
+		}
+		buf_consume(&conn->in, used);
+	}
+	if (conn->state == CONN_TLS_WAIT && conn->in.len) {
+		break_off(conn, 222, "bytes in clear behind StartTLS");
+	} else if (!conn->in.len) {
+		buf_fini(&conn->in);
+	}
+}
+
+/* False: the connection is gone. */
+static bool shake_hands(struct conn *conn)
+{
+	int rc;
+	do {
+		rc = gnutls_handshake(conn->tls);
+	} while (rc < 0 && rc != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(rc));
+	if (rc == 0) {
+		conn->state = CONN_OPEN;
+		emit(conn, EVENT_SECURED, 0, NULL);
+	} else if (rc != GNUTLS_E_AGAIN) {
+		gnutls_alert_send_appropriate(conn->tls, rc);
+		if (conn->out.len) { /* the alert, as far as the socket takes it */
+			ssize_t sent = send(conn->fd, buf_data(&conn->out), conn->out.len, MSG_NOSIGNAL);
+			(void)sent;
+		}
+		gone(conn, gnutls_strerror(rc));
+		return false;
+	}
+	return true;
+}
+
+/* Takes records out of what was pulled. False: the connection is gone. */
+static bool take_records(struct conn *conn)
+{
+	uint8_t *plain = loop_scratch(conn->loop)->plain;
+	while (conn->state == CONN_OPEN && !conn->paused) {
+		ssize_t n = gnutls_record_recv(conn->tls, plain, CONN_PLAIN_SIZE);
+		if (n > 0) {
+			feed_frames(conn, plain, (size_t)n);
+		} else if (n == GNUTLS_E_AGAIN) {
+			return true;
+		} else if (n != GNUTLS_E_INTERRUPTED) {
+			gone(conn, n == 0 ? "closed by the peer" : gnutls_strerror((int)n));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Runs TLS over the bytes DATA from the socket, keeping what a pause leaves over. False: the connection is gone. */
+static bool feed_tls(struct conn *conn, const uint8_t *data, size_t n)
+{
+	bool kept = conn->raw.len > 0;
+	if (kept && n && buf_append(&conn->raw, data, n) < 0) {
+		break_off(conn, 102, "out of memory for input");
+		return true;
+	}
+	conn->pull = kept ? buf_data(&conn->raw) : data;
+	conn->pull_len = kept ? conn->raw.len : n;
+	if ((conn->state == CONN_HANDSHAKE && !shake_hands(conn)) || !take_records(conn)) {
+		return false;
+	}
+	if (conn->state == CONN_BROKEN || conn->state == CONN_ENDING) {
+		conn->pull_len = 0;
+	} else if (kept) {
+		buf_consume(&conn->raw, conn->raw.len - conn->pull_len);
+	} else if (conn->pull_len && buf_append(&conn->raw, conn->pull, conn->pull_len) < 0) {
+		break_off(conn, 102, "out of memory for input");
+	}
+	if (!conn->raw.len) {
+		buf_fini(&conn->raw);
+	}
+	conn->pull_len = 0;
+	return true;
+}
+
+static void read_ready(struct conn *conn)
+{
+	uint8_t *raw = loop_scratch(conn->loop)->raw;
+	ssize_t n = recv(conn->fd, raw, CONN_RAW_SIZE, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+		return;
+	}
+	if (n <= 0) {
+		gone(conn, n == 0 ? "closed by the peer" : strerror(errno));
+		return;
+	}
+	conn->last_in = ev_now(loop_ev(conn->loop));
+	if (conn->state == CONN_ENDING) {
+		return; /* nobody will read it */
+	}
+	if (!conn->tls) {
+		feed_frames(conn, raw, (size_t)n);
+	} else if (!feed_tls(conn, raw, (size_t)n)) {
+		return;
+	}
+	rewatch(conn);
+}
+
+static void on_io(struct ev_loop *ev, struct ev_io *io, int events)
+{
+	(void)ev;
+	struct conn *conn = io->data;
+	if (events & EV_WRITE) {
+		loop_mark_dirty(conn->loop, conn);
+	}
+	if (events & EV_READ) {
+		read_ready(conn);
+	}
+}
+
+/* ---- time ---- */
+
+static void close_ended(struct conn *conn)
+{
+	if (!conn->tls) {
+		struct linger reset = { .l_onoff = 1 };
+		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	}
+	loop_remove(conn->loop, conn);
+}
+
+static void on_timer(struct ev_loop *ev, struct ev_timer *timer, int events)
+{
+	(void)events;
+	struct conn *conn = timer->data;
+	if (conn->state == CONN_ENDING) {
+		int unacknowledged = 0;
+		bool waiting = conn->out.len || (ioctl(conn->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0);
+		if (!waiting || ev_now(ev) >= conn->end_at) {
+			close_ended(conn);
+		}
+		return;
+	}
+	double idle = loop_settings(conn->loop)->limits.idle_timeout;
+	double left = conn->last_in + idle - ev_now(ev);
+	if (idle > 0 && left <= 0) {
+		break_off(conn, 102, "nothing was received for idle-timeout");
+		rewatch(conn);
+		ev_timer_stop(ev, timer);
+		return;
+	}
+	timer->repeat = left > 0.01 ? left : 0.01;
+	ev_timer_again(ev, timer);
+}
+
+/* ---- commands ---- */
+
+static int start_tls(struct conn *conn)
+{
+	conn->credentials = tls_credentials_ref(loop_credentials(conn->loop));
+	int rc = tls_session_new(conn->credentials, &conn->tls);
+	if (rc < 0) {
+		return rc;
+	}
+	gnutls_transport_set_ptr(conn->tls, conn);
+	gnutls_transport_set_push_function(conn->tls, push);
+	gnutls_transport_set_pull_function(conn->tls, pull);
+	gnutls_transport_set_pull_timeout_function(conn->tls, pull_timeout);
+	conn->state = CONN_HANDSHAKE;
+	return 0;
+}
+
+static void proceed(struct conn *conn, const struct stk_stanza *stanza)
+{
+	uint8_t byte;
+	if (conn->state != CONN_TLS_WAIT) {
+		return;
+	}
+	if (recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+		break_off(conn, 222, "bytes in clear behind StartTLS");
+		return;
+	}
+	send_stanza(conn, stanza);
+	conn->paused = false;
+	if (start_tls(conn) < 0) {
+		break_off(conn, 102, "out of memory for TLS");
+	}
+	rewatch(conn);
+}
+
+/* Goes on behind a pause: first with frames that wait in clear text, then with bytes that TLS has not seen. */
+static void resume(struct conn *conn)
+{
+	if (!conn->paused || conn->state == CONN_TLS_WAIT) {
+		return;
+	}
+	conn->paused = false;
+	if (conn->in.len) {
+		feed_frames(conn, NULL, 0);
+	}
+	if (conn->tls && !conn->paused && conn->state == CONN_OPEN && !feed_tls(conn, NULL, 0)) {
+		return;
+	}
+	rewatch(conn);
+}
+
+static void set_self(struct conn *conn, const char *self)
+{
+	char *copy = strdup(self);
+	if (!copy) {
+		break_off(conn, 102, "out of memory");
+		return;
+	}
+	free(conn->self);
+	conn->self = copy;
+}
+
+static void end(struct conn *conn, const struct stk_stanza *stanza)
+{
+	struct ev_loop *ev = loop_ev(conn->loop);
+	if (conn->state == CONN_ENDING) {
+		return;
+	}
+	bool can_send = conn->state != CONN_HANDSHAKE; /* in a handshake no frame can be sent */
+	conn->state = CONN_ENDING;
+	conn->paused = false;
+	buf_fini(&conn->in);
+	buf_fini(&conn->raw);
+	if (stanza && can_send) {
+		send_stanza(conn, stanza);
+	}
+	conn->end_at = ev_now(ev) + END_BOUND;
+	ev_timer_stop(ev, &conn->timer);
+	ev_timer_set(&conn->timer, END_POLL, END_POLL);
+	ev_timer_start(ev, &conn->timer);
+	rewatch(conn);
+}
+
+void conn_command(struct conn *conn, const struct command *command)
+{
+	switch ((enum command_kind)command->mail.kind) {
+	case COMMAND_SEND:
+		if (conn->state != CONN_BROKEN && conn->state != CONN_ENDING && conn->state != CONN_HANDSHAKE) {
+			send_stanza(conn, command->stanza);
+		}
+		break;
+	case COMMAND_RESUME: resume(conn); break;
+	case COMMAND_PROCEED: proceed(conn, command->stanza); break;
+	case COMMAND_LOGIN: conn->logged_in = true; set_self(conn, command->self); break;
+	case COMMAND_SELF: set_self(conn, command->self); break;
+	case COMMAND_END: end(conn, command->stanza); break;
+	}
+}
+
+/* ---- life ---- */
+
+static void set_socket_options(int fd)
+{
+	int on = 1, idle = 60, interval = 15, count = 4, user_timeout_ms = 60 * 1000;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
+}
+
+struct conn *conn_new(struct loop *loop, uint64_t id, int fd, int tls_mode)
+{
+	struct conn *conn = calloc(1, sizeof(*conn));
+	if (!conn) {
+		close(fd);
+		return NULL;
+	}
+	struct ev_loop *ev = loop_ev(loop);
+	*conn = (struct conn){ .loop = loop, .id = id, .fd = fd, .tls_mode = tls_mode, .last_in = ev_now(ev) };
+	ev_io_init(&conn->io, on_io, fd, EV_READ);
+	conn->io.data = conn;
+	double idle = loop_settings(loop)->limits.idle_timeout;
+	ev_timer_init(&conn->timer, on_timer, idle, idle);
+	conn->timer.data = conn;
+	set_socket_options(fd);
+	if (tls_mode == LISTEN_TLS_DIRECT && start_tls(conn) < 0) {
+		conn_free(conn);
+		return NULL;
+	}
+	if (idle > 0) {
+		ev_timer_start(ev, &conn->timer);
+	}
+	rewatch(conn);
+	return conn;
+}
+
+void conn_free(struct conn *conn)
+{
+	struct ev_loop *ev = loop_ev(conn->loop);
+	ev_io_stop(ev, &conn->io);
+	ev_timer_stop(ev, &conn->timer);
+	if (conn->tls) {
+		gnutls_deinit(conn->tls);
+	}
+	tls_credentials_unref(conn->credentials);
+	buf_fini(&conn->in);
+	buf_fini(&conn->raw);
+	buf_fini(&conn->out);
+	free(conn->self);
+	close(conn->fd);
+	free(conn);
+}

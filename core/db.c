@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+/* SQLite files of the state directory: opening, migrations, and the writers that commit in groups. What stands in the
+ * tables is the modules' business. */
+
+#include "core/db.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "core/log.h"
+
+#define BUSY_MS     10000 /* how long a statement waits for a lock that somebody else holds */
+#define WRITE_TRIES 6     /* times BUSY_MS that a write waits */
+#define GROUP_MAX   1000  /* writes in one transaction */
+
+/* One thread's connection. */
+struct db_conn {
+	struct db_conn *next;
+	struct sqlite3 *handle;
+	char *file;
+};
+
+struct db_writer {
+	struct db_writer *next;
+	struct db *db;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t work, idle;
+	struct db_request *first, **last;
+	size_t waiting;
+	bool busy, stopping;
+	char *file;
+};
+
+struct db {
+	char *state_dir;
+	void (*deliver)(struct db_request *list, void *arg);
+	void *arg;
+	pthread_mutex_t lock; /* of the list of writers */
+	struct db_writer *writers;
+};
+
+static _Thread_local struct db_conn *connections;
+
+/* ---- opening ---- */
+
+static int run(struct sqlite3 *handle, const char *path, const char *sql)
+{
+	char *err = NULL;
+	if (sqlite3_exec(handle, sql, NULL, NULL, &err) == SQLITE_OK) {
+		return 0;
+	}
+	int code = sqlite3_errcode(handle);
+	log_write(LOG_ERR, "db: %s: %s%s", path, err ? err : sqlite3_errmsg(handle),
+	          code == SQLITE_CORRUPT || code == SQLITE_NOTADB ?
+	                  "; the database is damaged: stop the server, keep the file, and put a backup in its place" : "");
+	sqlite3_free(err);
+	return code == SQLITE_BUSY ? -EBUSY : code == SQLITE_FULL ? -ENOSPC : -EIO;
+}
+
+/* -1 on error, logged. */
+static int read_version(struct sqlite3 *handle, const char *path, const char *name)
+{
+	sqlite3_stmt *stmt = NULL;
+	int version = -1;
+	if (sqlite3_prepare_v2(handle, "SELECT version FROM schema_version WHERE module = ?1", -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_bind_text(stmt, 1, name, -1, SQLITE_STATIC) == SQLITE_OK) {
+		int rc = sqlite3_step(stmt);
+		version = rc == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : rc == SQLITE_DONE ? 0 : -1;
+	}
+	if (version < 0) {
+		log_write(LOG_ERR, "db: %s: schema_version: %s", path, sqlite3_errmsg(handle));
+	}
+	sqlite3_finalize(stmt);
+	return version;
+}
+
+static int write_version(struct sqlite3 *handle, const char *name, int version)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = sqlite3_prepare_v2(handle, "INSERT INTO schema_version (module, version) VALUES (?1, ?2) "
+	                                    "ON CONFLICT (module) DO UPDATE SET version = ?2", -1, &stmt, NULL);
+	rc = rc ? rc : sqlite3_bind_text(stmt, 1, name, -1, SQLITE_STATIC);
+	rc = rc ? rc : sqlite3_bind_int(stmt, 2, version);
+	rc = rc ? rc : sqlite3_step(stmt);
+	sqlite3_finalize(stmt);
+	return rc == SQLITE_DONE ? 0 : -EIO;
+}
+
+/* One step in one transaction, so that a version is there wholly or not at all. Another process may have been faster. */
+static int migrate_once(struct sqlite3 *handle, const char *path, const char *name, const char *const *migrations, int count)
+{
+	int rc = run(handle, path, "BEGIN IMMEDIATE");
+	int version = rc < 0 ? -1 : read_version(handle, path, name);
+	if (version >= 0 && version < count) {
+		rc = run(handle, path, migrations[version]);
+		rc = rc < 0 ? rc : write_version(handle, name, version + 1);
+	}
+	rc = version < 0 ? -EIO : rc;
+	return rc < 0 ? (run(handle, path, "ROLLBACK"), rc) : run(handle, path, "COMMIT");
+}
+
+static int migrate(struct sqlite3 *handle, const char *path, const char *name, const char *const *migrations)
+{
+	int count = 0;
+	while (migrations && migrations[count]) {
+		count++;
+	}
+	int rc = run(handle, path, "CREATE TABLE IF NOT EXISTS schema_version (module TEXT PRIMARY KEY, version INTEGER NOT NULL)");
+	int version = rc < 0 ? -1 : read_version(handle, path, name);
+	while (version >= 0 && version < count) {
+		rc = migrate_once(handle, path, name, migrations, count);
+		version = rc < 0 ? -1 : read_version(handle, path, name);
+	}
+	if (version > count && count) {
+		log_write(LOG_ERR, "db: %s: the tables of module %s have version %d, this server knows up to %d; run the server that made "
+		                   "them, or a newer one", path, name, version, count);
+		return -EINVAL;
+	}
+	return version < 0 ? -EIO : 0;
+}
+
+static struct sqlite3 *open_file(const struct db *db, const char *file)
+{
+	char path[4096];
+	struct sqlite3 *handle = NULL;
+	if (strchr(file, '/') || snprintf(path, sizeof(path), "%s/%s", db->state_dir, file) >= (int)sizeof(path)) {
+		log_write(LOG_ERR, "db: %s: a plain file name is wanted", file);
+		return NULL;
+	}
+	int rc = sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
+	if (rc != SQLITE_OK) {
+		log_write(LOG_ERR, "db: %s: cannot be opened: %s", path, handle ? sqlite3_errmsg(handle) : sqlite3_errstr(rc));
+		sqlite3_close(handle);
+		return NULL;
+	}
+	sqlite3_busy_timeout(handle, BUSY_MS);
+	sqlite3_extended_result_codes(handle, 0);
+	if (run(handle, path, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; "
+	                      "PRAGMA foreign_keys = ON") < 0) {
+		sqlite3_close(handle);
+		return NULL;
+	}
+	return handle;
+}
+
+struct sqlite3 *db_get(struct db *db, const char *name, const char *file, const char *const *migrations)
+{
+	struct db_conn *conn = connections;
+	while (conn && strcmp(conn->file, file) != 0) {
+		conn = conn->next;
+	}
+	if (!conn) {
+		conn = calloc(1, sizeof(*conn));
+		if (!conn || !(conn->file = strdup(file)) || !(conn->handle = open_file(db, file))) {
+			free(conn ? conn->file : NULL);
+			free(conn);
+			return NULL;
+		}
+		conn->next = connections;
+		connections = conn;
+	}
+	return migrations && migrate(conn->handle, file, name, migrations) < 0 ? NULL : conn->handle;
+}
+
+void db_thread_fini(struct db *db)
+{
+	(void)db;
+	while (connections) {
+		struct db_conn *conn = connections;
+		connections = conn->next;
+		sqlite3_close(conn->handle);
+		free(conn->file);
+		free(conn);
+	}
+}
+
+/* ---- writing ---- */
+
+static int error_of(struct sqlite3 *handle)
+{
+	switch (sqlite3_errcode(handle)) {
+	case SQLITE_BUSY: return -EBUSY;
+	case SQLITE_FULL: return -ENOSPC;
+	case SQLITE_READONLY: return -EROFS;
+	case SQLITE_NOMEM: return -ENOMEM;
+	default: return -EIO;
+	}
+}
+
+static int begin(struct sqlite3 *handle, const char *file)
+{
+	int rc = SQLITE_BUSY;
+	for (int i = 0; i < WRITE_TRIES && rc == SQLITE_BUSY; i++) {
+		rc = sqlite3_exec(handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+		if (rc == SQLITE_BUSY) {
+			log_write(LOG_WARNING, "db: %s: somebody else holds the database locked; still waiting", file);
+		}
+	}
+	return rc == SQLITE_OK ? 0 : error_of(handle);
+}
+
+/* Each write stands alone: one that fails is undone without the others. */
+static void run_request(struct sqlite3 *handle, struct db_request *request)
+{
+	if (sqlite3_exec(handle, "SAVEPOINT one", NULL, NULL, NULL) != SQLITE_OK) {
+		request->status = error_of(handle);
+		return;
+	}
+	request->status = request->tx(request->module, handle, request->arg);
+	if (request->status < 0) {
+		sqlite3_exec(handle, "ROLLBACK TO one", NULL, NULL, NULL);
+	}
+	sqlite3_exec(handle, "RELEASE one", NULL, NULL, NULL);
+}
+
+static void run_group(struct db_writer *writer, struct db_request *list)
+{
+	struct sqlite3 *handle = db_get(writer->db, "", writer->file, NULL);
+	int rc = handle ? begin(handle, writer->file) : -EIO;
+	for (struct db_request *request = list; request && rc == 0; request = request->next) {
+		run_request(handle, request);
+	}
+	if (rc == 0 && sqlite3_exec(handle, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
+		rc = error_of(handle);
+		sqlite3_exec(handle, "ROLLBACK", NULL, NULL, NULL);
+	}
+	if (rc < 0) {
+		log_write(LOG_ERR, "db: %s: cannot be written: %s", writer->file, strerror(-rc));
+	}
+	for (struct db_request *request = list; request && rc < 0; request = request->next) {
+		request->status = request->status < 0 ? request->status : rc;
+	}
+}
+
+static struct db_request *take_group(struct db_writer *writer)
+{
+	struct db_request *list = writer->first, **at = &writer->first;
+	for (int i = 0; i < GROUP_MAX && *at; i++) {
+		at = &(*at)->next;
+		writer->waiting--;
+	}
+	writer->first = *at;
+	*at = NULL;
+	if (!writer->first) {
+		writer->last = &writer->first;
+	}
+	return list;
+}
+
+static void *run_writer(void *arg)
+{
+	struct db_writer *writer = arg;
+	pthread_mutex_lock(&writer->lock);
+	while (writer->first || !writer->stopping) {
+		if (!writer->first) {
+			pthread_cond_wait(&writer->work, &writer->lock);
+			continue;
+		}
+		struct db_request *list = take_group(writer);
+		writer->busy = true;
+		pthread_mutex_unlock(&writer->lock);
+		run_group(writer, list);
+		writer->db->deliver(list, writer->db->arg);
+		pthread_mutex_lock(&writer->lock);
+		writer->busy = false;
+		pthread_cond_broadcast(&writer->idle);
+	}
+	pthread_mutex_unlock(&writer->lock);
+	db_thread_fini(writer->db);
+	return NULL;
+}
+
+static struct db_writer *new_writer(struct db *db, const char *file)
+{
+	struct db_writer *writer = calloc(1, sizeof(*writer));
+	if (!writer || !(writer->file = strdup(file))) {
+		free(writer);
+		return NULL;
+	}
+	writer->db = db;
+	writer->last = &writer->first;
+	pthread_mutex_init(&writer->lock, NULL);
+	pthread_cond_init(&writer->work, NULL);
+	pthread_cond_init(&writer->idle, NULL);
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int rc = pthread_create(&writer->thread, NULL, run_writer, writer);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc != 0) {
+		free(writer->file);
+		free(writer);
+		return NULL;
+	}
+	writer->next = db->writers;
+	db->writers = writer;
+	return writer;
+}
+
+static struct db_writer *get_writer(struct db *db, const char *file)
+{
+	pthread_mutex_lock(&db->lock);
+	struct db_writer *writer = db->writers;
+	while (writer && strcmp(writer->file, file) != 0) {
+		writer = writer->next;
+	}
+	if (!writer) {
+		writer = new_writer(db, file);
+	}
+	pthread_mutex_unlock(&db->lock);
+	return writer;
+}
+
+int db_write(struct db *db, const char *file, struct db_request *request)
+{
+	struct db_writer *writer = get_writer(db, file);
+	if (!writer) {
+		return -ENOMEM;
+	}
+	pthread_mutex_lock(&writer->lock);
+	int rc = writer->waiting >= DB_QUEUE_MAX || writer->stopping ? -EAGAIN : 0;
+	if (rc == 0) {
+		request->next = NULL;
+		*writer->last = request;
+		writer->last = &request->next;
+		writer->waiting++;
+		pthread_cond_signal(&writer->work);
+	}
+	pthread_mutex_unlock(&writer->lock);
+	return rc;
+}
+
+/* ---- life ---- */
+
+struct db *db_new(const char *state_dir, void (*deliver)(struct db_request *, void *), void *arg)
+{
+	struct db *db = calloc(1, sizeof(*db));
+	if (!db || !(db->state_dir = strdup(state_dir))) {
+		free(db);
+		return NULL;
+	}
+	pthread_mutex_init(&db->lock, NULL);
+	db->deliver = deliver;
+	db->arg = arg;
+	return db;
+}
+
+void db_drain(struct db *db)
+{
+	for (struct db_writer *writer = db->writers; writer; writer = writer->next) {
+		pthread_mutex_lock(&writer->lock);
+		while (writer->first || writer->busy) {
+			pthread_cond_wait(&writer->idle, &writer->lock);
+		}
+		pthread_mutex_unlock(&writer->lock);
+	}
+}
+
+void db_free(struct db **db_ptr)
+{
+	struct db *db = *db_ptr;
+	if (!db) {
+		return;
+	}
+	*db_ptr = NULL;
+	while (db->writers) {
+		struct db_writer *writer = db->writers;
+		db->writers = writer->next;
+		pthread_mutex_lock(&writer->lock);
+		writer->stopping = true;
+		pthread_cond_broadcast(&writer->work);
+		pthread_mutex_unlock(&writer->lock);
+		pthread_join(writer->thread, NULL);
+		pthread_cond_destroy(&writer->idle);
+		pthread_cond_destroy(&writer->work);
+		pthread_mutex_destroy(&writer->lock);
+		free(writer->file);
+		free(writer);
+	}
+	pthread_mutex_destroy(&db->lock);
+	free(db->state_dir);
+	free(db);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STK_CORE_DB_H
+#define STK_CORE_DB_H
+
+#include <startalkd/module.h>
+
+#include "core/mailbox.h"
+
+struct sqlite3;
+
+/* The SQLite files of the state directory: a connection per thread and file to read with, and one writer thread per file. */
+struct db;
+
+struct db_request {
+	struct mail mail;
+	struct db_request *next;
+	struct stk_module *module;
+	stk_tx_fn *tx;
+	stk_done_fn *done;
+	void *arg;
+	int status; /* 0: on disk; else -errno */
+};
+
+#define DB_QUEUE_MAX 65536 /* writes that may wait for a file */
+
+/* DELIVER gets finished writes, linked by next, on the writer's thread. NULL: out of memory. */
+struct db *db_new(const char *state_dir, void (*deliver)(struct db_request *list, void *arg), void *arg);
+/* This thread's connection to FILE, brought up to date by the migrations of module NAME. NULL: logged. */
+struct sqlite3 *db_get(struct db *db, const char *name, const char *file, const char *const *migrations);
+/* Queues a write. 0; -EAGAIN: the queue is full; -errno: no writer. The request stays the caller's on error. */
+int db_write(struct db *db, const char *file, struct db_request *request);
+/* Waits until everything queued has been delivered. */
+void db_drain(struct db *db);
+/* Closes the calling thread's connections. */
+void db_thread_fini(struct db *db);
+void db_free(struct db **db);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* startalkd: the command line. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "core/log.h"
+#include "core/server.h"
+
+static const char usage[] =
+	"Usage: startalkd [-c FILE] [--check | --plan]\n"
+	"       startalkd --help-module NAME | --version | --help\n"
+	"\n"
+	"  -c, --config FILE   the configuration (default: " STK_SYSCONF_DIR "/startalkd/startalkd.conf)\n"
+	"      --check         only check the configuration, the modules' options included\n"
+	"      --plan          print modules, handlers and hooks as they take effect, and exit\n"
+	"      --help-module NAME  the options of a module, or of a core section (server, listen, tls, log, login, limits)\n"
+	"      --version       print the version\n"
+	"\n"
+	"SIGTERM stops the server, SIGHUP makes it read certificate and key anew.\n";
+
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_PLAN, ACTION_HELP_MODULE };
+
+static void report(const char *fault, void *arg)
+{
+	(void)arg;
+	fprintf(stderr, "startalkd: %s\n", fault);
+}
+
+static int check(const char *config)
+{
+	struct server server = { 0 };
+	server.conf = conf_new();
+	int rc = server.conf ? settings_load(config, server.conf, &server.settings, report, NULL) : -ENOMEM;
+	if (rc == 0) {
+		rc = module_load_all(&server, true, report, NULL);
+	}
+	settings_free(&server.settings);
+	conf_free(&server.conf);
+	if (rc == 0) {
+		printf("%s: ok\n", config);
+	}
+	return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int help_module(const char *config, const char *name)
+{
+	struct option_table table = settings_table(name);
+	if (settings_is_core(name)) {
+		option_help(&table, stdout);
+		return EXIT_SUCCESS;
+	}
+	(void)config;
+	char err[1024], *path = NULL;
+	const struct stk_module_def *def = module_open(NULL, name, &path, err, sizeof(err));
+	if (!def) {
+		fprintf(stderr, "startalkd: %s\n", err);
+		return EXIT_FAILURE;
+	}
+	printf("module %s %s\n%s\n", def->name, def->version ? def->version : "", path);
+	free(path);
+	table = module_options(def);
+	option_help(&table, stdout);
+	return EXIT_SUCCESS;
+}
+
+static int run(const char *config, enum action action)
+{
+	struct server server;
+	int rc = server_open(&server, config, action == ACTION_PLAN, report, NULL);
+	if (rc == 0 && action == ACTION_PLAN) {
+		server_print_plan(&server, stdout);
+	} else if (rc == 0) {
+		rc = server_run(&server);
+	}
+	server_close(&server);
+	return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'C' }, { "plan", no_argument, NULL, 'P' },
+		{ "help-module", required_argument, NULL, 'M' }, { "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	const char *config = STK_SYSCONF_DIR "/startalkd/startalkd.conf", *module = NULL;
+	enum action action = ACTION_RUN;
+	int opt;
+	prctl(PR_SET_DUMPABLE, 0); /* no passwords in core dumps */
+	umask(077);
+	while ((opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
+		switch (opt) {
+		case 'c': config = optarg; break;
+		case 'C': action = ACTION_CHECK; break;
+		case 'P': action = ACTION_PLAN; break;
+		case 'M': action = ACTION_HELP_MODULE; module = optarg; break;
+		case 'V': puts("startalkd " STK_VERSION); return EXIT_SUCCESS;
+		case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
+		default: fputs(usage, stderr); return 2;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "startalkd: unexpected argument '%s'\n%s", argv[optind], usage);
+		return 2;
+	}
+	switch (action) {
+	case ACTION_CHECK: return check(config);
+	case ACTION_HELP_MODULE: return help_module(config, module);
+	default: return run(config, action);
+	}
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* The calls that modules make, but for those that belong to stanzas, sessions, SASL and pending answers, which stand with
+ * their subject. Owns registration, timers, jobs and posts. */
+
+#include "core/modapi.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/server.h"
+
+/* ---- claims ---- */
+
+int stk_handle(struct stk_module *module, const struct stk_match *match, stk_stanza_fn *fn, void *arg)
+{
+	if (module->state != MODULE_LOADING) {
+		return -EPERM;
+	}
+	if (match->size < sizeof(*match) || match->element < STK_IQ || match->element > STK_PRESENCE || !fn) {
+		return -EINVAL;
+	}
+	struct handler *handler = calloc(1, sizeof(*handler));
+	if (!handler) {
+		return -ENOMEM;
+	}
+	*handler = (struct handler){ .module = module, .element = match->element, .fn = fn, .arg = arg };
+	handler->type = match->type ? strdup(match->type) : NULL;
+	handler->xmlns = match->xmlns ? strdup(match->xmlns) : NULL;
+	struct handler **last = &module->handlers;
+	while (*last) {
+		last = &(*last)->next;
+	}
+	*last = handler;
+	return (match->type && !handler->type) || (match->xmlns && !handler->xmlns) ? -ENOMEM : 0;
+}
+
+int stk_on(struct stk_module *module, enum stk_hook kind, int priority, stk_hook_fn *fn, void *arg)
+{
+	if (module->state != MODULE_LOADING) {
+		return -EPERM;
+	}
+	if (kind < 0 || kind >= STK_HOOKS || !fn) {
+		return -EINVAL;
+	}
+	struct hook *hook = calloc(1, sizeof(*hook));
+	if (!hook) {
+		return -ENOMEM;
+	}
+	struct hook **at = &module->server->modules.hooks[kind];
+	while (*at && (*at)->priority >= priority) {
+		at = &(*at)->next;
+	}
+	*hook = (struct hook){ .next = *at, .module = module, .priority = priority, .fn = fn, .arg = arg };
+	*at = hook;
+	return 0;
+}
+
+int stk_mech(struct stk_module *module, const struct stk_mech *wanted)
+{
+	if (module->state != MODULE_LOADING) {
+		return -EPERM;
+	}
+	if (wanted->size < sizeof(*wanted) || !wanted->name || !wanted->step) {
+		return -EINVAL;
+	}
+	struct mech **last = &module->server->modules.mechs;
+	for (; *last; last = &(*last)->next) {
+		if (strcmp((*last)->name, wanted->name) == 0) {
+			log_write(LOG_ERR, "module: %s: SASL mechanism %s belongs to module %s already; disable one of them", module->name,
+			          wanted->name, (*last)->module->name);
+			return -EEXIST;
+		}
+	}
+	struct mech *mech = calloc(1, sizeof(*mech));
+	char *name = strdup(wanted->name);
+	if (!mech || !name) {
+		free(mech);
+		free(name);
+		return -ENOMEM;
+	}
+	*mech = (struct mech){ .module = module, .mech = *wanted, .name = name };
+	*last = mech;
+	return 0;
+}
+
+int stk_session_slot(struct stk_module *module, void (*destroy)(void *))
+{
+	struct module_registry *registry = &module->server->modules;
+	if (module->state != MODULE_LOADING) {
+		return -EPERM;
+	}
+	if (registry->slot_count == SESSION_SLOTS_MAX) {
+		return -ENOSPC;
+	}
+	registry->slots[registry->slot_count].module = module;
+	registry->slots[registry->slot_count].destroy = destroy;
+	return registry->slot_count++;
+}
+
+/* ---- sessions ---- */
+
+int stk_sessions(struct stk_module *module, const char *jid, stk_session_fn *each, void *arg)
+{
+	struct server *server = module->server;
+	struct stk_jid parts;
+	int count = 0;
+	if (!jid) {
+		struct stk_session *session, *next;
+		HASH_ITER (hh, server->sessions.by_id, session, next) {
+			if (session->state == SESSION_BOUND) {
+				count++;
+				if (!each(session, arg)) {
+					break;
+				}
+			}
+		}
+		return count;
+	}
+	if (stk_jid_parse(&parts, jid) < 0) {
+		return -EINVAL;
+	}
+	struct stk_session *session = parts.resource_len ? session_by_jid(server, jid) : session_of_user(server, jid);
+	while (session) {
+		struct stk_session *next = parts.resource_len ? NULL : session->user_next;
+		count++;
+		if (!each(session, arg)) {
+			break;
+		}
+		session = next;
+	}
+	return count;
+}
+
+struct stk_session *stk_session_find(struct stk_module *module, uint64_t id)
+{
+	struct stk_session *session = session_by_id(module->server, id);
+	return session && session->state == SESSION_BOUND ? session : NULL;
+}
+
+/* ---- timers ---- */
+
+static void free_timer(struct stk_timer *timer)
+{
+	ev_timer_stop(timer->module->server->ev, &timer->ev);
+	*timer->at = timer->next;
+	if (timer->next) {
+		timer->next->at = timer->at;
+	}
+	free(timer);
+}
+
+/* The callback may stop its own timer, and does not see it again when it runs once only. */
+static void on_timer(struct ev_loop *ev, struct ev_timer *watcher, int events)
+{
+	(void)ev;
+	(void)events;
+	struct stk_timer *timer = watcher->data;
+	struct stk_module *module = timer->module;
+	double entered = module_enter();
+	timer->fn(module, timer->arg);
+	module_leave(module, "timer", entered);
+}
+
+struct stk_timer *stk_timer(struct stk_module *module, double after, double every, stk_timer_fn *fn, void *arg)
+{
+	struct stk_timer *timer = module->state == MODULE_CLOSING ? NULL : calloc(1, sizeof(*timer));
+	if (!timer) {
+		return NULL;
+	}
+	*timer = (struct stk_timer){ .next = module->timers, .at = &module->timers, .module = module, .fn = fn, .arg = arg };
+	if (module->timers) {
+		module->timers->at = &timer->next;
+	}
+	module->timers = timer;
+	ev_timer_init(&timer->ev, on_timer, after, every);
+	timer->ev.data = timer;
+	ev_timer_start(module->server->ev, &timer->ev);
+	return timer;
+}
+
+void stk_timer_stop(struct stk_timer **timer)
+{
+	if (timer && *timer) {
+		free_timer(*timer);
+		*timer = NULL;
+	}
+}
+
+void modapi_stop_timers(struct stk_module *module)
+{
+	while (module->timers) {
+		free_timer(module->timers);
+	}
+}
+
+/* ---- jobs and posts ---- */
+
+int stk_job(struct stk_module *module, uint64_t key, stk_work_fn *work, stk_done_fn *done, void *arg)
+{
+	if (module->state == MODULE_CLOSING) {
+		return -ECANCELED;
+	}
+	struct job *job = calloc(1, sizeof(*job));
+	if (!job) {
+		return -ENOMEM;
+	}
+	*job = (struct job){ .module = module, .key = key, .work = work, .done = done, .arg = arg };
+	int rc = workers_put(module->server->workers, job);
+	if (rc < 0) {
+		free(job);
+	}
+	return rc;
+}
+
+struct post {
+	struct mail mail;
+	struct stk_module *module;
+	stk_post_fn *fn;
+	void *arg;
+};
+
+int stk_post(struct stk_module *module, stk_post_fn *fn, void *arg)
+{
+	struct post *post = calloc(1, sizeof(*post));
+	if (!post) {
+		return -ENOMEM;
+	}
+	*post = (struct post){ .mail.kind = MAIL_POST, .module = module, .fn = fn, .arg = arg };
+	mailbox_put(&module->server->inbox, &post->mail);
+	return 0;
+}
+
+void modapi_run_post(struct mail *mail)
+{
+	struct post *post = (struct post *)mail;
+	double entered = module_enter();
+	post->fn(post->module, post->arg);
+	module_leave(post->module, "post", entered);
+	free(post);
+}
+
+/* ---- the rest ---- */
+
+void stk_log(struct stk_module *module, int level, const char *fmt, ...)
+{
+	char text[2048];
+	va_list args;
+	if (!log_enabled(level)) {
+		return;
+	}
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	log_write(level, "%s: %s", module->name, text);
+}
+
+void *stk_data(struct stk_module *module)
+{
+	return module->data;
+}
+
+void stk_set_data(struct stk_module *module, void *data)
+{
+	module->data = data;
+}
+
+const char *stk_state_dir(struct stk_module *module)
+{
+	return module->server->settings->server.state_dir;
+}
+
+const char *const *stk_domains(struct stk_module *module)
+{
+	return module->server->settings->server.domains;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* The calls by which modules reach their tables. */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/db.h"
+#include "core/modapi.h"
+#include "core/server.h"
+
+struct sqlite3 *stk_db(struct stk_module *module, const char *file, const char *const *migrations)
+{
+	return db_get(module->server->db, module->name, file, migrations);
+}
+
+int stk_db_write(struct stk_module *module, const char *file, stk_tx_fn *tx, stk_done_fn *done, void *arg)
+{
+	struct db_request *request = calloc(1, sizeof(*request));
+	if (!request) {
+		return -ENOMEM;
+	}
+	*request = (struct db_request){ .module = module, .tx = tx, .done = done, .arg = arg };
+	int rc = db_write(module->server->db, file, request);
+	if (rc < 0) {
+		free(request);
+	}
+	return rc;
+}
+
+void modapi_run_written(struct mail *mail)
+{
+	struct db_request *request = (struct db_request *)mail;
+	if (request->done) {
+		double entered = module_enter();
+		request->done(request->module, request->status, request->arg);
+		module_leave(request->module, "done of a write", entered);
+	}
+	free(request);
+}

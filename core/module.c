@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: MIT */
+/* Modules: finds, checks and loads shared objects, and keeps what they have registered. Loading is a transaction: what a
+ * module claims becomes live when its load has returned 0. The calls that modules make are in modapi.c. */
+
+#define HASH_NONFATAL_OOM 1
+#include "core/module.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <uthash.h>
+
+#include "core/log.h"
+#include "core/modapi.h"
+#include "core/pending.h"
+#include "core/server.h"
+
+#define SLOW_CALL 0.050 /* seconds */
+#define KEY_MAX   512   /* bytes of element, type and xmlns together */
+
+struct registry_table {
+	UT_hash_handle hh;
+	struct handler *handler;
+	char key[];
+};
+
+/* ---- calls ---- */
+
+double module_enter(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+void module_leave(const struct stk_module *module, const char *what, double entered)
+{
+	double took = module_enter() - entered;
+	if (took > SLOW_CALL) {
+		log_write(LOG_WARNING, "module: %s: %s kept the router for %.0f ms; work that takes long belongs into a job",
+		          module->name, what, took * 1000);
+	}
+}
+
+/* ---- registry ---- */
+
+static bool make_key(char *out, int element, const char *type, const char *xmlns)
+{
+	return snprintf(out, KEY_MAX, "%d\n%s\n%s", element, type ? type : "\n", xmlns ? xmlns : "\n") < KEY_MAX;
+}
+
+static struct handler *lookup(const struct module_registry *registry, int element, const char *type, const char *xmlns)
+{
+	char key[KEY_MAX];
+	struct registry_table *entry = NULL;
+	if (make_key(key, element, type, xmlns)) {
+		HASH_FIND_STR(registry->handlers, key, entry);
+	}
+	return entry ? entry->handler : NULL;
+}
+
+const struct handler *module_find_handler(const struct server *server, const struct stk_stanza *stanza)
+{
+	const struct module_registry *registry = &server->modules;
+	int element = (int)stk_stanza_element(stanza);
+	const char *type = stk_stanza_type(stanza), *xmlns = stk_stanza_xmlns(stanza);
+	struct handler *handler = NULL;
+	if (type && xmlns) {
+		handler = lookup(registry, element, type, xmlns);
+	}
+	if (!handler && xmlns) {
+		handler = lookup(registry, element, NULL, xmlns);
+	}
+	if (!handler && type) {
+		handler = lookup(registry, element, type, NULL);
+	}
+	return handler ? handler : lookup(registry, element, NULL, NULL);
+}
+
+const struct mech *module_find_mech(const struct server *server, const char *name)
+{
+	struct mech *mech = server->modules.mechs;
+	while (mech && (strcmp(mech->name, name) != 0 || mech->module->state != MODULE_LIVE)) {
+		mech = mech->next;
+	}
+	return mech;
+}
+
+int module_run_hooks(struct server *server, const struct stk_event *event)
+{
+	for (struct hook *hook = server->modules.hooks[event->hook]; hook; hook = hook->next) {
+		if (hook->module->state != MODULE_LIVE) {
+			continue;
+		}
+		double entered = module_enter();
+		int verdict = hook->fn(hook->module, event, hook->arg);
+		module_leave(hook->module, "hook", entered);
+		if (verdict != STK_PASS && event->stanza) {
+			return verdict;
+		}
+	}
+	return STK_PASS;
+}
+
+static const char *element_name(int element)
+{
+	static const char *const names[] = { "?", "iq", "message", "presence" };
+	return names[element >= STK_IQ && element <= STK_PRESENCE ? element : 0];
+}
+
+/* Makes what MODULE claimed in load() live; a claim that somebody else has already is an error that names both. */
+static int publish(struct module_registry *registry, struct stk_module *module)
+{
+	for (struct handler *handler = module->handlers; handler; handler = handler->next) {
+		char key[KEY_MAX];
+		struct handler *other = lookup(registry, (int)handler->element, handler->type, handler->xmlns);
+		if (other) {
+			log_write(LOG_ERR, "module: %s: %s type %s xmlns %s belongs to module %s already; disable one of them",
+			          module->name, element_name((int)handler->element), handler->type ? handler->type : "*",
+			          handler->xmlns ? handler->xmlns : "*", other->module->name);
+			return -EEXIST;
+		}
+		make_key(key, (int)handler->element, handler->type, handler->xmlns);
+		size_t len = strlen(key);
+		struct registry_table *entry = calloc(1, sizeof(*entry) + len + 1);
+		if (!entry) {
+			return -ENOMEM;
+		}
+		memcpy(entry->key, key, len + 1);
+		entry->handler = handler;
+		HASH_ADD_KEYPTR(hh, registry->handlers, entry->key, len, entry);
+		if (!entry->hh.tbl) {
+			free(entry);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static void withdraw(struct module_registry *registry, struct stk_module *module)
+{
+	struct registry_table *entry, *next;
+	HASH_ITER (hh, registry->handlers, entry, next) {
+		if (entry->handler->module == module) {
+			HASH_DEL(registry->handlers, entry);
+			free(entry);
+		}
+	}
+	while (module->handlers) {
+		struct handler *handler = module->handlers;
+		module->handlers = handler->next;
+		free(handler->type);
+		free(handler->xmlns);
+		free(handler);
+	}
+	for (int kind = 0; kind < STK_HOOKS; kind++) {
+		struct hook **at = &registry->hooks[kind];
+		while (*at) {
+			struct hook *hook = *at;
+			if (hook->module == module) {
+				*at = hook->next;
+				free(hook);
+			} else {
+				at = &hook->next;
+			}
+		}
+	}
+	struct mech **at = &registry->mechs;
+	while (*at) {
+		struct mech *mech = *at;
+		if (mech->module == module) {
+			*at = mech->next;
+			free(mech->name);
+			free(mech);
+		} else {
+			at = &mech->next;
+		}
+	}
+}
+
+/* ---- opening ---- */
+
+/* In the build tree modules lie beside the program, as modules/NAME/NAME.so. */
+static bool find_file(const struct settings *settings, const char *name, char *out, size_t size)
+{
+	if (settings && settings->server.modules_dir) {
+		snprintf(out, size, "%s/%s.so", settings->server.modules_dir, name);
+		if (access(out, F_OK) == 0) {
+			return true;
+		}
+		snprintf(out, size, "%s/%s/%s.so", settings->server.modules_dir, name, name);
+		return access(out, F_OK) == 0;
+	}
+	char exe[4096];
+	ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	char *slash = NULL;
+	if (len > 0) {
+		exe[len] = '\0';
+		slash = strrchr(exe, '/');
+	}
+	if (slash) {
+		*slash = '\0';
+		snprintf(out, size, "%s/modules/%s/%s.so", exe, name, name);
+		if (access(out, F_OK) == 0) {
+			return true;
+		}
+	}
+	snprintf(out, size, "%s/%s.so", STK_MODULE_DIR, name);
+	return access(out, F_OK) == 0;
+}
+
+/* Nothing of the definition is read before magic and version are known to fit. */
+static bool fits(const struct stk_module_def *def, const char *name, const char *path, char *err, size_t errlen)
+{
+	if (def->magic != STK_ABI_MAGIC) {
+		snprintf(err, errlen, "module '%s': %s: stk_module_def does not begin with STK_ABI_MAGIC; define it with STK_MODULE()",
+		         name, path);
+	} else if (def->abi_major != STK_ABI_MAJOR || def->abi_minor > STK_ABI_MINOR) {
+		snprintf(err, errlen, "module '%s': %s: built for module API %u.%u, this server has %d.%d; rebuild the module against "
+		         "the server's headers, or upgrade the server", name, path, def->abi_major, def->abi_minor, STK_ABI_MAJOR,
+		         STK_ABI_MINOR);
+	} else if (def->size < offsetof(struct stk_module_def, reserved) || !def->name || !def->load) {
+		snprintf(err, errlen, "module '%s': %s: its definition lacks name or load", name, path);
+	} else if (strcmp(def->name, name) != 0) {
+		snprintf(err, errlen, "module '%s': %s: calls itself '%s'; section, file and name must be the same", name, path, def->name);
+	} else {
+		return true;
+	}
+	return false;
+}
+
+const struct stk_module_def *module_open(const struct settings *settings, const char *name, char **path, char *err, size_t errlen)
+{
+	char file[8192];
+	if (!find_file(settings, name, file, sizeof(file))) {
+		snprintf(err, errlen, "module '%s': there is no %s.so (looked last for %s); is the section's name right?", name, name, file);
+		return NULL;
+	}
+	void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+	if (!handle) {
+		snprintf(err, errlen, "module '%s': %s: %s", name, file, dlerror());
+		return NULL;
+	}
+	/* Never closed: code of it may be on a stack, or referenced, as long as the process runs. */
+	const struct stk_module_def *def = dlsym(handle, "stk_module_def");
+	if (!def) {
+		snprintf(err, errlen, "module '%s': %s: has no symbol stk_module_def; define it with STK_MODULE()", name, file);
+		return NULL;
+	}
+	if (!fits(def, name, file, err, errlen)) {
+		return NULL;
+	}
+	*path = strdup(file);
+	return def;
+}
+
+struct option_table module_options(const struct stk_module_def *def)
+{
+	return (struct option_table){ .options = def->options, .stride = def->option_size };
+}
+
+/* ---- loading ---- */
+
+static struct stk_module *find_module(const struct server *server, const char *name)
+{
+	struct stk_module *module = server->modules.modules;
+	while (module && strcmp(module->name, name) != 0) {
+		module = module->next;
+	}
+	return module;
+}
+
+static void free_module(struct stk_module *module)
+{
+	struct option_table table = module_options(module->def);
+	if (module->conf) {
+		option_free(&table, module->conf);
+	}
+	free(module->conf);
+	free(module->name);
+	free(module->path);
+	free(module);
+}
+
+/* Opens the module of SECTION and parses its options; it is not in the list yet. */
+static struct stk_module *prepare(struct server *server, const struct conf_section *section, conf_report_fn *report, void *arg)
+{
+	char err[1024], fault[1400], *path = NULL;
+	const struct stk_module_def *def = module_open(server->settings, section->name, &path, err, sizeof(err));
+	if (!def) {
+		snprintf(fault, sizeof(fault), "%s:%u: %s", section->file, section->line, err);
+		report(fault, arg);
+		return NULL;
+	}
+	struct stk_module *module = calloc(1, sizeof(*module));
+	char *name = strdup(section->name);
+	void *conf = calloc(1, def->conf_size ? def->conf_size : 1);
+	if (!module || !name || !path || !conf) {
+		report("out of memory", arg);
+		free(module);
+		free(name);
+		free(path);
+		free(conf);
+		return NULL;
+	}
+	*module = (struct stk_module){ .server = server, .def = def, .name = name, .path = path, .conf = conf };
+	struct option_table table = module_options(def);
+	int rc = conf_apply(section, &table, conf, report, arg);
+	if (rc == 0 && def->check && def->check(conf, err, sizeof(err)) < 0) {
+		snprintf(fault, sizeof(fault), "%s:%u: [%s] %s", section->file, section->line, section->name, err);
+		report(fault, arg);
+		rc = -EINVAL;
+	}
+	if (rc < 0) {
+		free_module(module);
+		return NULL;
+	}
+	return module;
+}
+
+static int load(struct server *server, struct stk_module *module)
+{
+	*server->modules.last = module;
+	server->modules.last = &module->next;
+	int rc = module->def->load(module, module->conf);
+	rc = rc < 0 ? rc : publish(&server->modules, module);
+	if (rc < 0) {
+		log_write(LOG_ERR, "module: %s: %s: cannot be loaded: %s", module->name, module->path, strerror(-rc));
+		return rc;
+	}
+	module->state = MODULE_LIVE;
+	log_write(LOG_DEBUG, "module: %s: loaded from %s", module->name, module->path);
+	return 0;
+}
+
+struct candidate {
+	struct candidate *next;
+	struct stk_module *module;
+	const struct conf_section *section;
+	bool placed;
+};
+
+static bool is_placed(const struct candidate *list, const char *name)
+{
+	for (; list; list = list->next) {
+		if (strcmp(list->module->name, name) == 0) {
+			return list->placed;
+		}
+	}
+	return false;
+}
+
+static bool is_ready(const struct candidate *list, const struct candidate *one)
+{
+	const char *const *needs = one->module->def->needs;
+	while (needs && *needs && is_placed(list, *needs)) {
+		needs++;
+	}
+	return !needs || !*needs;
+}
+
+static void report_stuck(const struct candidate *list, const struct candidate *one, conf_report_fn *report, void *arg)
+{
+	char fault[1024];
+	const char *const *needs = one->module->def->needs;
+	while (is_placed(list, *needs)) {
+		needs++;
+	}
+	const struct candidate *other = list;
+	while (other && strcmp(other->module->name, *needs) != 0) {
+		other = other->next;
+	}
+	snprintf(fault, sizeof(fault), "%s:%u: module '%s' needs module '%s', %s", one->section->file, one->section->line,
+	         one->module->name, *needs, other ? "and that one in turn waits for it" : "which has no section in the configuration");
+	report(fault, arg);
+}
+
+/* Loads in configuration order, those that are needed first. */
+static int place_all(struct server *server, struct candidate *list, bool check_only, conf_report_fn *report, void *arg)
+{
+	bool progress = true;
+	while (progress) {
+		progress = false;
+		for (struct candidate *one = list; one && !progress; one = one->next) {
+			if (one->placed || !is_ready(list, one)) {
+				continue;
+			}
+			one->placed = progress = true;
+			struct stk_module *module = one->module;
+			int rc = check_only ? 0 : load(server, module);
+			if (rc < 0) {
+				return rc;
+			}
+		}
+	}
+	int rc = 0;
+	for (struct candidate *one = list; one; one = one->next) {
+		if (!one->placed) {
+			report_stuck(list, one, report, arg);
+			rc = -EINVAL;
+		}
+	}
+	return rc;
+}
+
+int module_load_all(struct server *server, bool check_only, conf_report_fn *report, void *arg)
+{
+	struct candidate *list = NULL, **last = &list;
+	int rc = 0;
+	server->modules.last = &server->modules.modules;
+	for (const struct conf_section *section = conf_sections(server->conf); section; section = section->next) {
+		if (settings_is_core(section->name)) {
+			continue;
+		}
+		struct candidate *one = calloc(1, sizeof(*one));
+		struct stk_module *module = one ? prepare(server, section, report, arg) : NULL;
+		if (!module) {
+			free(one);
+			rc = -EINVAL;
+			continue;
+		}
+		one->module = module;
+		one->section = section;
+		*last = one;
+		last = &one->next;
+	}
+	rc = rc < 0 ? rc : place_all(server, list, check_only, report, arg);
+	while (list) {
+		struct candidate *next = list->next;
+		if (!find_module(server, list->module->name)) {
+			free_module(list->module);
+		}
+		free(list);
+		list = next;
+	}
+	return rc;
+}
+
+/* ---- unloading ---- */
+
+void module_quiesce_all(struct server *server)
+{
+	for (struct stk_module *module = server->modules.modules; module; module = module->next) {
+		module->state = module->state == MODULE_LIVE ? MODULE_CLOSING : module->state;
+		withdraw(&server->modules, module);
+		modapi_stop_timers(module);
+		pending_cancel(module);
+		workers_cancel(server->workers, module);
+	}
+}
+
+void module_unload_all(struct server *server)
+{
+	struct stk_module *reversed = NULL;
+	while (server->modules.modules) {
+		struct stk_module *module = server->modules.modules;
+		server->modules.modules = module->next;
+		module->next = reversed;
+		reversed = module;
+	}
+	while (reversed) {
+		struct stk_module *module = reversed;
+		reversed = module->next;
+		if (module->state == MODULE_CLOSING && module->def->unload) {
+			module->def->unload(module);
+		}
+		free_module(module);
+	}
+}
+
+/* ---- plan ---- */
+
+void server_print_plan(const struct server *server, FILE *out)
+{
+	static const char *const kinds[] = { "session-bound", "session-available", "session-closed", "stanza-in", "stanza-out" };
+	fprintf(out, "modules, in load order:\n");
+	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {
+		fprintf(out, "  %-16s %-8s %s\n", module->name, module->def->version ? module->def->version : "-", module->path);
+	}
+	fprintf(out, "SASL mechanisms:\n");
+	for (const struct mech *mech = server->modules.mechs; mech; mech = mech->next) {
+		fprintf(out, "  %-16s %s\n", mech->name, mech->module->name);
+	}
+	fprintf(out, "handlers (element, type, xmlns, module; the most exact match is taken):\n");
+	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {
+		for (const struct handler *handler = module->handlers; handler; handler = handler->next) {
+			fprintf(out, "  %-9s %-7s %-40s %s\n", element_name((int)handler->element), handler->type ? handler->type : "*",
+			        handler->xmlns ? handler->xmlns : "*", module->name);
+		}
+	}
+	fprintf(out, "hooks (in the order they run):\n");
+	for (int kind = 0; kind < STK_HOOKS; kind++) {
+		for (const struct hook *hook = server->modules.hooks[kind]; hook; hook = hook->next) {
+			fprintf(out, "  %-18s priority %-5d %s\n", kinds[kind], hook->priority, hook->module->name);
+		}
+	}
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STK_CORE_MODULE_H
+#define STK_CORE_MODULE_H
+
+#include <stdbool.h>
+#include <startalkd/module.h>
+
+#include <ev.h>
+
+#include "core/conf.h"
+#include "core/settings.h"
+
+struct server;
+struct registry_table;
+
+/* What one module has registered. */
+struct handler {
+	struct handler *next; /* of its module */
+	struct stk_module *module;
+	enum stk_element element;
+	char *type, *xmlns; /* NULL: any */
+	stk_stanza_fn *fn;
+	void *arg;
+};
+
+struct hook {
+	struct hook *next; /* of its kind, in the order they run */
+	struct stk_module *module;
+	int priority;
+	stk_hook_fn *fn;
+	void *arg;
+};
+
+struct mech {
+	struct mech *next;
+	struct stk_module *module;
+	struct stk_mech mech;
+	char *name;
+};
+
+struct stk_timer {
+	struct ev_timer ev;
+	struct stk_timer *next, **at; /* of its module */
+	struct stk_module *module;
+	stk_timer_fn *fn;
+	void *arg;
+};
+
+enum module_state { MODULE_LOADING, MODULE_LIVE, MODULE_CLOSING };
+
+struct stk_module {
+	struct stk_module *next; /* in load order */
+	struct server *server;
+	const struct stk_module_def *def;
+	char *name, *path;
+	enum module_state state;
+	void *conf, *data;
+	struct handler *handlers;
+	struct stk_timer *timers;
+	struct stk_pending *pendings;
+};
+
+#define SESSION_SLOTS_MAX 16
+
+struct module_registry {
+	struct stk_module *modules, **last;
+	struct registry_table *handlers; /* live ones, by element, type and xmlns */
+	struct hook *hooks[STK_HOOKS];
+	struct mech *mechs;
+	struct {
+		struct stk_module *module;
+		void (*destroy)(void *data);
+	} slots[SESSION_SLOTS_MAX];
+	int slot_count;
+};
+
+/* Opens the shared object of NAME and checks its definition. NULL with ERR a text naming module, file and reason. */
+const struct stk_module_def *module_open(const struct settings *settings, const char *name, char **path, char *err, size_t errlen);
+struct option_table module_options(const struct stk_module_def *def);
+/* Opens and checks every module that the configuration names, those it needs before it, and loads them unless CHECK_ONLY.
+ * 0 or -errno; faults are reported. What was loaded before a fault is left to module_quiesce_all and module_unload_all. */
+int module_load_all(struct server *server, bool check_only, conf_report_fn *report, void *arg);
+/* Withdraws what modules registered, ends their timers and jobs, answers what is pending. */
+void module_quiesce_all(struct server *server);
+void module_unload_all(struct server *server);
+
+/* The handler for a stanza, or NULL. */
+const struct handler *module_find_handler(const struct server *server, const struct stk_stanza *stanza);
+const struct mech *module_find_mech(const struct server *server, const char *name);
+/* Runs the hooks of EVENT; the first verdict that is not STK_PASS, or STK_PASS. */
+int module_run_hooks(struct server *server, const struct stk_event *event);
+
+/* Around every call into a module: one that keeps the router over 50 ms is logged with its name. */
+double module_enter(void);
+void module_leave(const struct stk_module *module, const char *what, double entered);
+
+#endif

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: MIT */
+/* The router: takes what the I/O loop read, checks it against the session's state, finds the handler, and sees to it
+ * that every request has exactly one answer. Knows no feature of the protocol beyond login. */
+
+#include "core/router.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/modapi.h"
+#include "core/pending.h"
+#include "core/sasl.h"
+
+#define BIND_XMLNS    "urn:ietf:params:xml:ns:xmpp-bind"
+#define STANZAS_XMLNS "urn:ietf:params:xml:ns:xmpp-stanzas"
+
+/* ---- errors ---- */
+
+struct stanza_error {
+	int error; /* errno */
+	const char *code, *type, *condition, *text;
+};
+
+static const struct stanza_error errors[] = {
+	{ EINVAL, "400", "modify", "bad-request", "The request makes no sense" },
+	{ EACCES, "403", "auth", "forbidden", "Not allowed" },
+	{ EPERM, "403", "auth", "forbidden", "Not allowed" },
+	{ ENOENT, "404", "cancel", "item-not-found", "Not found" },
+	{ ENOTCONN, "405", "cancel", "not-allowed", "Not allowed in this state" },
+	{ EEXIST, "409", "cancel", "conflict", "It exists already" },
+	{ EAGAIN, "500", "wait", "resource-constraint", "Too busy, try again later" },
+	{ ENOMEM, "500", "wait", "resource-constraint", "Too busy, try again later" },
+	{ EOPNOTSUPP, "501", "cancel", "feature-not-implemented", "Not implemented" },
+	{ ENOSYS, "503", "cancel", "service-unavailable", "No module is handling this query" },
+	{ ECANCELED, "503", "cancel", "service-unavailable", "The module was withdrawn" },
+	{ EHOSTUNREACH, "503", "cancel", "service-unavailable", "Authentication required" },
+	{ EDESTADDRREQ, "503", "cancel", "service-unavailable", "Bind a resource first" },
+	{ ETIMEDOUT, "504", "wait", "remote-server-timeout", "No answer in time" },
+	{ 0, "500", "wait", "internal-server-error", "The server failed" },
+};
+
+static void add_error(struct stk_stanza *stanza, int error)
+{
+	const struct stanza_error *row = errors;
+	while (row->error && row->error != -error) {
+		row++;
+	}
+	struct stk_node *node = stk_node_add(stk_stanza_edit(stanza), "error", NULL);
+	stk_node_set(node, "code", row->code);
+	stk_node_set(node, "type", row->type);
+	stk_node_add(node, row->condition, STANZAS_XMLNS);
+	stk_node_set_text(stk_node_add(node, "text", NULL), row->text);
+}
+
+/* Before login the domain speaks to itself, as clients expect. */
+static void address_answer(struct stk_stanza *answer, const struct stk_session *session)
+{
+	const char *from = session->bare ? session->bare : session->domain;
+	stk_stanza_set_from(answer, from);
+	stk_stanza_set_to(answer, session->jid ? session->jid : from);
+}
+
+static int send_iq_error(struct stk_session *session, const struct stk_stanza *request, int error)
+{
+	struct stk_stanza *answer = stk_stanza_new(STK_IQ, "error", stk_stanza_id(request));
+	if (!answer) {
+		return -ENOMEM;
+	}
+	address_answer(answer, session);
+	add_error(answer, error);
+	return router_deliver(session, answer);
+}
+
+/* A message that nobody takes comes back, unless it is one that must not be answered. */
+static void return_message(struct stk_session *session, const struct stk_stanza *message, int error)
+{
+	static const char *const silent[] = { "error", "headline", "typing", "readmark", "mstat", NULL };
+	const char *type = stk_stanza_type(message);
+	for (size_t i = 0; silent[i] && type; i++) {
+		if (strcmp(type, silent[i]) == 0) {
+			return;
+		}
+	}
+	struct stk_stanza *answer = stk_stanza_copy(message);
+	if (!answer) {
+		return;
+	}
+	stk_node_set(stk_stanza_edit(answer), "type", "error");
+	stk_stanza_set_from(answer, stk_stanza_to(message));
+	stk_stanza_set_to(answer, session->jid);
+	add_error(answer, error);
+	router_deliver(session, answer);
+}
+
+/* ---- out ---- */
+
+int router_deliver(struct stk_session *session, struct stk_stanza *stanza)
+{
+	if (!stanza || stanza_failed(stanza)) {
+		stk_stanza_unref(stanza);
+		return -ENOMEM;
+	}
+	if (session->state == SESSION_ENDED) {
+		stk_stanza_unref(stanza);
+		return -ENOTCONN;
+	}
+	struct stk_event event = {
+		.size = sizeof(event), .hook = STK_STANZA_OUT, .session = session, .stanza = stanza
+	};
+	if (session->state == SESSION_BOUND && module_run_hooks(session->server, &event) != STK_PASS) {
+		stk_stanza_unref(stanza);
+		return -ECANCELED;
+	}
+	stanza_seal(stanza);
+	return loop_command(session->server->loop, COMMAND_SEND, session->id, stanza, NULL);
+}
+
+int router_fail(struct stk_stanza *request, int error)
+{
+	struct request *context = stanza_context(request);
+	if (!context) {
+		return -EINVAL;
+	}
+	if (context->answered) {
+		return -EALREADY;
+	}
+	context->answered = true;
+	struct stk_session *session = session_by_id(context->server, context->session);
+	return session ? send_iq_error(session, request, error) : -ECANCELED;
+}
+
+int stk_reply(struct stk_stanza *request, struct stk_stanza *answer)
+{
+	struct request *context = stanza_context(request);
+	if (!context || context->answered) {
+		stk_stanza_unref(answer);
+		return context ? -EALREADY : -EINVAL;
+	}
+	struct stk_session *session = session_by_id(context->server, context->session);
+	if (!session) {
+		stk_stanza_unref(answer);
+		return -ECANCELED;
+	}
+	if (!answer) {
+		answer = stk_stanza_result(request);
+	}
+	if (!answer || stanza_failed(answer)) {
+		stk_stanza_unref(answer);
+		return -ENOMEM; /* not answered: the caller's error goes out instead */
+	}
+	context->answered = true;
+	return router_deliver(session, answer);
+}
+
+int stk_send_to(struct stk_session *session, struct stk_stanza *stanza)
+{
+	return router_deliver(session, stanza);
+}
+
+int stk_send(struct stk_module *module, struct stk_stanza *stanza)
+{
+	const char *to = stanza ? stk_stanza_to(stanza) : NULL;
+	struct stk_jid parts;
+	if (!to || stk_jid_parse(&parts, to) < 0) {
+		stk_stanza_unref(stanza);
+		return stanza ? -EINVAL : -ENOMEM;
+	}
+	int count = 0;
+	struct stk_session *one = parts.resource_len ? session_by_jid(module->server, to) : NULL;
+	struct stk_session *each = parts.resource_len ? one : session_of_user(module->server, to);
+	while (each) {
+		struct stk_session *next = one ? NULL : each->user_next;
+		if ((one || each->available) && router_deliver(each, stk_stanza_ref(stanza)) == 0) {
+			count++;
+		}
+		each = next;
+	}
+	int rc = stanza_failed(stanza) ? -ENOMEM : count ? count : -ENOENT;
+	stk_stanza_unref(stanza);
+	return rc;
+}
+
+/* ---- in: login ---- */
+
+static const char *serve_domain(const struct server *server, const char *domain)
+{
+	char folded[STK_JID_MAX + 1];
+	struct stk_jid parts;
+	if (!domain || stk_jid_parse(&parts, domain) < 0 || parts.node_len || parts.resource_len ||
+	    stk_jid_fold(domain, folded, sizeof(folded)) < 0) {
+		return NULL;
+	}
+	const char *const *each = server->settings->server.domains;
+	while (*each && strcmp(*each, folded) != 0) {
+		each++;
+	}
+	return *each;
+}
+
+static struct stk_stanza *stream_header(const struct stk_session *session, const char *user)
+{
+	struct stk_stanza *stanza = stanza_new(STANZA_STREAM, "stream:stream", NULL, 512);
+	if (!stanza) {
+		return NULL;
+	}
+	struct stk_node *root = stanza_root(stanza);
+	bool offered = !session->secure && (session->listen_tls == LISTEN_TLS_OPTIONAL || session->listen_tls == LISTEN_TLS_REQUIRED);
+	stk_node_set(root, "from", session->domain);
+	stk_node_set(root, "version", "1.0");
+	stk_node_set(root, "user", user);
+	stk_node_set(root, "sockmod", offered ? "TLS" : "");
+	return stanza;
+}
+
+/* A client may leave its own JID out or write it bare or in full, before bind with any resource. */
+static bool is_own(const struct stk_session *session, const char *from)
+{
+	if (!from) {
+		return true;
+	}
+	const char *own = session->bare ? session->bare : session->claimed;
+	const char *at = from[0] == '@' ? from + 1 : from; /* "@domain": a Welcome without user */
+	struct stk_jid parts;
+	if (!stk_jid_same_bare(at, own) || stk_jid_parse(&parts, at) < 0) {
+		return false;
+	}
+	return !session->jid || !parts.resource_len || strcmp(parts.resource, session->resource) == 0;
+}
+
+static void on_stream(struct stk_session *session, const struct stk_stanza *stanza, const char *from)
+{
+	const struct stk_node *root = stk_stanza_root(stanza);
+	const char *version = stk_node_attr(root, "version"), *user = stk_node_attr(root, "user");
+	const char *domain = serve_domain(session->server, stk_node_attr(root, "to"));
+	user = user ? user : "";
+	if (!domain) {
+		stk_session_end(session, 222, "host is not surport");
+		return;
+	}
+	if (!version || strcmp(version, "1.0") != 0) {
+		stk_session_end(session, 222, "vresion is error");
+		return;
+	}
+	size_t size = strlen(user) + strlen(domain) + 2;
+	session->domain = strdup(domain);
+	session->claimed = malloc(size);
+	if (!session->domain || !session->claimed) {
+		stk_session_end(session, 102, "out of memory");
+		return;
+	}
+	snprintf(session->claimed, size, "%s%s%s", user, *user ? "@" : "", domain);
+	if (!is_own(session, from)) {
+		stk_session_end(session, 222, "from is not your own");
+		return;
+	}
+	session->state = SESSION_STREAM;
+	session_set_deadline(session, session->server->settings->login.auth_timeout);
+	router_deliver(session, stream_header(session, user));
+}
+
+static void on_starttls(struct stk_session *session)
+{
+	if (session->secure) {
+		stk_session_end(session, 222, "StartTLS inside TLS");
+	} else if (session->listen_tls != LISTEN_TLS_OPTIONAL && session->listen_tls != LISTEN_TLS_REQUIRED) {
+		stk_session_end(session, 222, "TLS is not offered here");
+	} else {
+		struct stk_stanza *proceed = stanza_new(STANZA_PROCEED, "proceed", "urn:ietf:params:xml:ns:xmpp-tls", 256);
+		if (proceed) {
+			stk_node_set(stanza_root(proceed), "domain", session->domain);
+			stanza_seal(proceed);
+			session->state = SESSION_SECURING;
+			loop_command(session->server->loop, COMMAND_PROCEED, session->id, proceed, NULL);
+		} else {
+			stk_session_end(session, 102, "out of memory");
+		}
+	}
+}
+
+static bool is_request(const struct stk_stanza *stanza)
+{
+	const char *type = stk_stanza_type(stanza);
+	return stanza_element(stanza) == STK_IQ && type && (strcmp(type, "get") == 0 || strcmp(type, "set") == 0);
+}
+
+/* Welcomed, not logged in. */
+static void input_stream(struct stk_session *session, const struct stk_stanza *stanza)
+{
+	switch (stanza_element(stanza)) {
+	case STANZA_STREAM: stk_session_end(session, 222, "a second Welcome"); return;
+	case STANZA_STARTTLS: on_starttls(session); return;
+	case STANZA_AUTH:
+		if (!session->secure && session->listen_tls == LISTEN_TLS_REQUIRED) {
+			stk_session_end(session, 222, "TLS is required");
+		} else {
+			sasl_start(session, stanza);
+		}
+		return;
+	default: break;
+	}
+	if (is_request(stanza)) {
+		send_iq_error(session, stanza, -EHOSTUNREACH);
+	} else {
+		log_write(LOG_DEBUG, "router: %s: dropped before login", session->address);
+	}
+}
+
+/* ---- in: stanzas ---- */
+
+static void settle(struct stk_session *session, struct stk_stanza *stanza, const struct handler *handler, int verdict)
+{
+	struct request *context = stanza_context(stanza);
+	if (verdict < 0) {
+		router_fail(stanza, verdict);
+	} else if (verdict == STK_PASS) {
+		router_fail(stanza, -ENOSYS);
+	} else if (!context->answered && !context->deferred) {
+		log_write(LOG_ERR, "module: %s: took a request of %s without an answer", handler->module->name, session->address);
+		router_fail(stanza, -EIO);
+	}
+}
+
+static int call_handler(const struct handler *handler, struct stk_session *session, struct stk_stanza *stanza)
+{
+	double entered = module_enter();
+	int verdict = handler->fn(handler->module, session, stanza, handler->arg);
+	module_leave(handler->module, "handler", entered);
+	return verdict;
+}
+
+static void dispatch(struct stk_session *session, struct stk_stanza *stanza)
+{
+	struct server *server = session->server;
+	struct stk_event event = { .size = sizeof(event), .hook = STK_STANZA_IN, .session = session, .stanza = stanza };
+	bool request = is_request(stanza);
+	int verdict = module_run_hooks(server, &event);
+	stanza_seal(stanza);
+	if (verdict != STK_PASS) {
+		struct request *context = stanza_context(stanza);
+		if (request && !context->answered && !context->deferred) {
+			router_fail(stanza, verdict < 0 ? verdict : -EACCES);
+		} else if (verdict < 0 && stanza_element(stanza) == STK_MESSAGE) {
+			return_message(session, stanza, verdict);
+		}
+		return;
+	}
+	const struct handler *handler = module_find_handler(server, stanza);
+	if (handler && request) {
+		((struct request *)stanza_context(stanza))->module = handler->module;
+	}
+	verdict = handler ? call_handler(handler, session, stanza) : STK_PASS;
+	if (request) {
+		settle(session, stanza, handler, verdict);
+	} else if (stanza_element(stanza) == STK_MESSAGE && verdict <= STK_PASS && session->state == SESSION_BOUND) {
+		return_message(session, stanza, verdict < 0 ? verdict : -ENOSYS);
+	} else if (verdict <= STK_PASS) {
+		log_write(LOG_DEBUG, "router: %s: %s xmlns %s: nobody took it", session->address,
+		          stk_node_name(stk_stanza_root(stanza)), stk_stanza_xmlns(stanza) ? stk_stanza_xmlns(stanza) : "-");
+	}
+}
+
+/* From the session's own, to the own bare JID when nothing is said. A notify keeps the form of its sender that it came with. */
+static void address_input(const struct stk_session *session, struct stk_stanza *stanza)
+{
+	bool notify = stanza_element(stanza) == STK_PRESENCE && stk_stanza_from(stanza);
+	const char *self = session->jid ? session->jid : session->bare;
+	if (!notify) {
+		stk_stanza_set_from(stanza, self);
+	}
+	if (!stk_stanza_to(stanza)) {
+		stk_stanza_set_to(stanza, session->bare);
+	}
+}
+
+static void input_stanza(struct stk_session *session, struct stk_stanza *stanza)
+{
+	int element = stanza_element(stanza);
+	if (element != STK_IQ && element != STK_MESSAGE && element != STK_PRESENCE) {
+		stk_session_end(session, 222, "login is over");
+		return;
+	}
+	bool request = is_request(stanza);
+	if (element == STK_IQ && !request) {
+		log_write(LOG_DEBUG, "router: %s: an IQ that answers nothing", session->address);
+		return;
+	}
+	const char *xmlns = stk_stanza_xmlns(stanza);
+	if (session->state != SESSION_BOUND && !(request && xmlns && strcmp(xmlns, BIND_XMLNS) == 0)) {
+		if (request) {
+			send_iq_error(session, stanza, -EDESTADDRREQ);
+		}
+		return;
+	}
+	address_input(session, stanza);
+	struct request *context = NULL;
+	if (request) {
+		context = arena_alloc(stanza_arena(stanza), sizeof(*context));
+		if (context) {
+			*context = (struct request){ .server = session->server, .session = session->id };
+			stanza_set_context(stanza, context);
+		}
+	}
+	if (stanza_failed(stanza) || (request && !context)) {
+		stk_session_end(session, 102, "out of memory");
+		return;
+	}
+	dispatch(session, stanza);
+	session_run_due(session);
+}
+
+static void input(struct stk_session *session, struct event *event)
+{
+	struct stk_stanza *stanza = event->stanza;
+	log_write(LOG_DEBUG, "router: %s: %s", session->address, stk_node_name(stk_stanza_root(stanza)));
+	if (session->state == SESSION_OPEN && stanza_element(stanza) == STANZA_STREAM) {
+		on_stream(session, stanza, event->from);
+	} else if (session->state == SESSION_OPEN) {
+		stk_session_end(session, 222, "wait for stream");
+	} else if (!is_own(session, event->from)) {
+		stk_session_end(session, 222, "from is not your own");
+	} else if (session->state == SESSION_STREAM) {
+		input_stream(session, stanza);
+	} else if (session->state == SESSION_LOGGED_IN || session->state == SESSION_BOUND) {
+		input_stanza(session, stanza);
+	}
+}
+
+/* ---- mail ---- */
+
+static void on_event(struct server *server, struct event *event)
+{
+	struct stk_session *session = session_by_id(server, event->conn);
+	switch ((enum event_kind)event->mail.kind) {
+	case EVENT_OPENED:
+		session = session_new(server, event->conn, event->address, event->tls);
+		if (!session || server->stopping) {
+			loop_command(server->loop, COMMAND_END, event->conn, NULL, NULL);
+			if (session) {
+				session_gone(session);
+			}
+		}
+		break;
+	case EVENT_STANZA:
+		if (session) {
+			input(session, event);
+			if (session->state == SESSION_STREAM) {
+				loop_command(server->loop, COMMAND_RESUME, session->id, NULL, NULL);
+			}
+		}
+		break;
+	case EVENT_SECURED:
+		if (session) {
+			session->secure = true;
+			session->state = session->state == SESSION_SECURING ? SESSION_STREAM : session->state;
+		}
+		break;
+	case EVENT_BROKEN:
+		if (session) {
+			stk_session_end(session, event->code, event->why);
+		} else {
+			loop_command(server->loop, COMMAND_END, event->conn, NULL, NULL);
+		}
+		break;
+	case EVENT_CLOSED:
+		if (session) {
+			log_write(LOG_INFO, "session: %s: %s (%s)", session->jid ? session->jid : "-", event->why, session->address);
+			session_gone(session);
+		}
+		break;
+	}
+	event_free(event);
+}
+
+static void on_job_done(struct job *job)
+{
+	if (job->done) {
+		double entered = module_enter();
+		job->done(job->module, job->status, job->arg);
+		module_leave(job->module, "done", entered);
+	}
+	free(job);
+}
+
+bool router_run(struct server *server)
+{
+	struct mail *mail = mailbox_take(&server->inbox);
+	bool any = mail != NULL;
+	while (mail) {
+		struct mail *next = mail->next;
+		switch (mail->kind) {
+		case MAIL_JOB_DONE: on_job_done((struct job *)mail); break;
+		case MAIL_POST: modapi_run_post(mail); break;
+		case MAIL_WRITTEN: modapi_run_written(mail); break;
+		default: on_event(server, (struct event *)mail); break;
+		}
+		mail = next;
+	}
+	session_reap(server);
+	return any;
+}

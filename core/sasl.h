@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STK_CORE_SASL_H
+#define STK_CORE_SASL_H
+
+#include "core/session.h"
+
+/* Begins the exchange that the auth stanza asks for. Its end sends success or failure and lets the connection go on. */
+void sasl_start(struct stk_session *session, const struct stk_stanza *stanza);
+/* The session ends while its exchange runs. */
+void sasl_abort(struct stk_session *session);
+
+#endif

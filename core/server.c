@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/* The server as a whole: starts its parts in order, runs the loop, takes signals, and stops in order. */
+
+#include "core/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/db.h"
+#include "core/log.h"
+#include "core/router.h"
+#include "proto/frame.h"
+
+#define STOP_BOUND 5.0 /* seconds that connections have to take their StreamEnd */
+
+/* ---- start ---- */
+
+static int make_state_dir(const char *dir)
+{
+	struct stat st;
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
+		int rc = -errno;
+		log_write(LOG_ERR, "server: %s: the state directory cannot be made: %s", dir, strerror(-rc));
+		return rc;
+	}
+	if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode)) {
+		log_write(LOG_ERR, "server: %s: the state directory is no directory", dir);
+		return -ENOTDIR;
+	}
+	if (access(dir, R_OK | W_OK | X_OK) < 0) {
+		int rc = -errno;
+		log_write(LOG_ERR, "server: %s: the state directory cannot be used: %s", dir, strerror(-rc));
+		return rc;
+	}
+	if (st.st_mode & S_IRWXO) {
+		log_write(LOG_WARNING, "server: %s: the state directory is open to others; chmod o= it", dir);
+	}
+	return 0;
+}
+
+/* Two servers on one state directory would each undo what the other does. The lock ends with the process. */
+static int lock_state_dir(const char *dir)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/startalkd.lock", dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		int rc = -errno;
+		log_write(LOG_ERR, "server: %s: %s", path, rc == -EWOULDBLOCK ? "another startalkd runs with this state directory" :
+		                                                                   strerror(-rc));
+		if (fd >= 0) {
+			close(fd);
+		}
+		return rc;
+	}
+	return 0;
+}
+
+static void fini_worker(void *arg)
+{
+	db_thread_fini(arg);
+}
+
+static void on_written(struct db_request *list, void *arg)
+{
+	struct server *server = arg;
+	while (list) {
+		struct db_request *next = list->next;
+		list->mail.kind = MAIL_WRITTEN;
+		mailbox_put(&server->inbox, &list->mail);
+		list = next;
+	}
+}
+
+static int open_parts(struct server *server)
+{
+	char err[1024];
+	const struct settings *settings = server->settings;
+	server->throttle = throttle_new();
+	server->db = db_new(settings->server.state_dir, on_written, server);
+	if (!server->throttle || !server->db) {
+		log_write(LOG_ERR, "server: out of memory");
+		return -ENOMEM;
+	}
+	server->workers = workers_new((unsigned)settings->server.workers, &server->inbox, MAIL_JOB_DONE, fini_worker, server->db);
+	if (!server->workers) {
+		log_write(LOG_ERR, "server: the worker threads cannot be started");
+		return -EAGAIN;
+	}
+	int rc = tls_credentials_load(settings, &server->credentials, err, sizeof(err));
+	if (rc < 0) {
+		log_write(LOG_ERR, "%s", err);
+		return rc;
+	}
+	server->loop = loop_new(server->ev, &server->inbox, settings, server->credentials);
+	return server->loop ? 0 : -ENOMEM;
+}
+
+int server_open(struct server *server, const char *config, bool dry, conf_report_fn *report, void *arg)
+{
+	*server = (struct server){ 0 };
+	server->conf = conf_new();
+	if (!server->conf) {
+		return -ENOMEM;
+	}
+	int rc = settings_load(config, server->conf, &server->settings, report, arg);
+	if (rc < 0) {
+		return rc;
+	}
+	log_setup(settings_log_level(server->settings), server->settings->log.target == LOG_TARGET_SYSLOG);
+	server->ev = ev_default_loop(EVFLAG_AUTO);
+	if (!server->ev) {
+		log_write(LOG_ERR, "server: no event loop");
+		return -EIO;
+	}
+	mailbox_init(&server->inbox, server->ev);
+	rc = make_state_dir(server->settings->server.state_dir);
+	rc = rc < 0 || dry ? rc : lock_state_dir(server->settings->server.state_dir);
+	rc = rc < 0 ? rc : open_parts(server);
+	rc = rc < 0 ? rc : module_load_all(server, false, report, arg);
+	if (rc == 0 && !server->modules.mechs) {
+		report("no module offers a SASL mechanism, so nobody could log in; enable one, such as auth_sqlite, in plugins.d", arg);
+		rc = -ENOENT;
+	}
+	return rc;
+}
+
+/* ---- run ---- */
+
+struct runner {
+	struct server *server;
+	struct ev_prepare prepare;
+	struct ev_signal term, interrupt, hangup;
+	struct ev_timer bound;
+};
+
+/* Before the loop sleeps: all mail both ways, then what has to leave leaves together. */
+static void on_prepare(struct ev_loop *ev, struct ev_prepare *prepare, int events)
+{
+	(void)events;
+	struct runner *runner = prepare->data;
+	struct server *server = runner->server;
+	bool any = true;
+	while (any) {
+		any = router_run(server);
+		any |= loop_run_commands(server->loop);
+		loop_flush(server->loop);
+	}
+	if (server->stopping && !loop_connections(server->loop)) {
+		ev_break(ev, EVBREAK_ALL);
+	}
+}
+
+static void on_bound(struct ev_loop *ev, struct ev_timer *timer, int events)
+{
+	(void)timer;
+	(void)events;
+	ev_break(ev, EVBREAK_ALL);
+}
+
+static void on_stop(struct ev_loop *ev, struct ev_signal *signal, int events)
+{
+	(void)events;
+	struct runner *runner = signal->data;
+	struct server *server = runner->server;
+	if (server->stopping) {
+		return;
+	}
+	log_write(LOG_NOTICE, "server: stopping: %s", signal->signum == SIGINT ? "SIGINT" : "SIGTERM");
+	server->stopping = true;
+	loop_stop_listening(server->loop);
+	session_end_all(server, 111, "system shutdown");
+	ev_timer_init(&runner->bound, on_bound, STOP_BOUND, 0);
+	ev_timer_start(ev, &runner->bound);
+}
+
+static void on_hangup(struct ev_loop *ev, struct ev_signal *signal, int events)
+{
+	(void)ev;
+	(void)events;
+	char err[1024];
+	struct server *server = ((struct runner *)signal->data)->server;
+	struct tls_credentials *fresh = NULL;
+	if (tls_credentials_load(server->settings, &fresh, err, sizeof(err)) < 0) {
+		log_write(LOG_ERR, "%s; the certificate in use stays", err);
+		return;
+	}
+	tls_credentials_unref(server->credentials);
+	server->credentials = fresh;
+	loop_set_credentials(server->loop, fresh);
+	log_write(LOG_NOTICE, "tls: certificate and key were read anew");
+}
+
+static void watch_signal(struct ev_loop *ev, struct ev_signal *watcher, int number, struct runner *runner,
+                         void (*fn)(struct ev_loop *, struct ev_signal *, int))
+{
+	ev_signal_init(watcher, fn, number);
+	watcher->data = runner;
+	ev_signal_start(ev, watcher);
+	ev_unref(ev);
+}
+
+int server_run(struct server *server)
+{
+	char err[512];
+	for (const struct settings_listen *listen = server->settings->listen; listen; listen = listen->next) {
+		int rc = loop_listen(server->loop, listen, err, sizeof(err));
+		if (rc < 0) {
+			log_write(LOG_ERR, "%s", err);
+			return rc;
+		}
+	}
+	struct runner runner = { .server = server };
+	signal(SIGPIPE, SIG_IGN);
+	watch_signal(server->ev, &runner.term, SIGTERM, &runner, on_stop);
+	watch_signal(server->ev, &runner.interrupt, SIGINT, &runner, on_stop);
+	watch_signal(server->ev, &runner.hangup, SIGHUP, &runner, on_hangup);
+	ev_prepare_init(&runner.prepare, on_prepare);
+	runner.prepare.data = &runner;
+	ev_prepare_start(server->ev, &runner.prepare);
+	log_write(LOG_NOTICE, "server: ready: startalkd %s, pid %d", STK_VERSION, (int)getpid());
+	ev_run(server->ev, 0);
+	ev_prepare_stop(server->ev, &runner.prepare);
+	ev_timer_stop(server->ev, &runner.bound);
+	ev_ref(server->ev);
+	ev_ref(server->ev);
+	ev_ref(server->ev);
+	ev_signal_stop(server->ev, &runner.term);
+	ev_signal_stop(server->ev, &runner.interrupt);
+	ev_signal_stop(server->ev, &runner.hangup);
+	log_write(LOG_NOTICE, "server: stopped");
+	return 0;
+}
+
+/* ---- stop ---- */
+
+/* Modules first stop acting; what they have under way ends; then each frees what is its own. */
+void server_close(struct server *server)
+{
+	if (server->workers) {
+		session_end_all(server, 111, "system shutdown");
+		module_quiesce_all(server);
+		do { /* what is done may ask for another write */
+			db_drain(server->db);
+		} while (router_run(server));
+		module_unload_all(server);
+		workers_free(&server->workers);
+		router_run(server);
+		db_thread_fini(server->db);
+	}
+	loop_free(&server->loop);
+	if (server->ev) {
+		router_run(server);
+		mailbox_fini(&server->inbox);
+		ev_loop_destroy(server->ev);
+	}
+	db_free(&server->db);
+	throttle_free(&server->throttle);
+	tls_credentials_unref(server->credentials);
+	settings_free(&server->settings);
+	conf_free(&server->conf);
+	frame_thread_fini();
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STK_CORE_SERVER_H
+#define STK_CORE_SERVER_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include <ev.h>
+
+#include "core/conf.h"
+#include "core/loop.h"
+#include "core/mailbox.h"
+#include "core/module.h"
+#include "core/session.h"
+#include "core/settings.h"
+#include "core/throttle.h"
+#include "core/workers.h"
+
+struct db;
+
+/* Mail to the router beside the loop's events. */
+enum { MAIL_JOB_DONE = 100, MAIL_POST, MAIL_WRITTEN };
+
+/* The whole server. Everything here belongs to the router thread but what has a lock of its own (inbox, workers, db). */
+struct server {
+	struct ev_loop *ev;
+	struct mailbox inbox; /* events of the I/O loop, finished jobs and writes, posts */
+	struct conf *conf;
+	struct settings *settings;
+	struct tls_credentials *credentials;
+	struct loop *loop;
+	struct workers *workers;
+	struct db *db;
+	struct throttle *throttle;
+	struct module_registry modules;
+	struct session_table sessions;
+	bool stopping;
+};
+
+/* Reads the configuration and loads the modules. DRY: for --plan, nothing is locked and nobody listens. 0 or -errno, faults are told. */
+int server_open(struct server *server, const char *config, bool dry, conf_report_fn *report, void *arg);
+/* Listens and runs until SIGTERM or SIGINT. 0 or -errno. */
+int server_run(struct server *server);
+void server_close(struct server *server);
+/* Prints modules, handlers and hooks in the order in which they act. */
+void server_print_plan(const struct server *server, FILE *out);
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* Password guessing: who may try again when. A user or address that failed as often as its limit allows within a minute is
+ * refused for a minute; addresses that logged in lately are exempt, since an office sits behind one. */
+
+#define HASH_NONFATAL_OOM 1
+#include "core/throttle.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <uthash.h>
+
+#define WINDOW      60.0   /* seconds in which failures add up, and for which tries are refused */
+#define ENTRIES_MAX 65536  /* of each table; past it the oldest are forgotten */
+
+struct entry {
+	UT_hash_handle hh;
+	double since, refused_until, trusted_until;
+	unsigned failures, running;
+	char key[];
+};
+
+struct throttle {
+	struct entry *users, *addresses;
+};
+
+struct throttle *throttle_new(void)
+{
+	return calloc(1, sizeof(struct throttle));
+}
+
+static void free_table(struct entry **table)
+{
+	struct entry *entry, *next;
+	HASH_ITER (hh, *table, entry, next) {
+		HASH_DEL(*table, entry);
+		free(entry);
+	}
+}
+
+void throttle_free(struct throttle **throttle)
+{
+	if (*throttle) {
+		free_table(&(*throttle)->users);
+		free_table(&(*throttle)->addresses);
+		free(*throttle);
+		*throttle = NULL;
+	}
+}
+
+void throttle_address(const char *peer, char *out, size_t size)
+{
+	const char *colon = strrchr(peer, ':');
+	size_t len = colon ? (size_t)(colon - peer) : strlen(peer);
+	if (peer[0] == '[' && len > 2) {
+		char text[INET6_ADDRSTRLEN];
+		struct in6_addr v6;
+		snprintf(text, sizeof(text), "%.*s", (int)(len - 2), peer + 1);
+		if (inet_pton(AF_INET6, text, &v6) == 1) {
+			memset(v6.s6_addr + 8, 0, 8);
+			inet_ntop(AF_INET6, &v6, text, sizeof(text));
+			snprintf(out, size, "%s/64", text);
+			return;
+		}
+	}
+	snprintf(out, size, "%.*s", (int)len, peer);
+}
+
+static struct entry *find(struct entry *table, const char *key)
+{
+	struct entry *entry = NULL;
+	HASH_FIND_STR(table, key, entry);
+	return entry;
+}
+
+static bool is_needed(const struct entry *entry, double now)
+{
+	return entry->running || entry->trusted_until > now || entry->refused_until > now || entry->since + WINDOW > now;
+}
+
+/* Room for one more: what has run out goes first, then the oldest that nothing runs for. */
+static void make_room(struct entry **table, double now)
+{
+	struct entry *entry, *next;
+	if (HASH_COUNT(*table) < ENTRIES_MAX) {
+		return;
+	}
+	HASH_ITER (hh, *table, entry, next) {
+		if (!is_needed(entry, now)) {
+			HASH_DEL(*table, entry);
+			free(entry);
+		}
+	}
+	HASH_ITER (hh, *table, entry, next) {
+		if (HASH_COUNT(*table) < ENTRIES_MAX) {
+			break;
+		}
+		if (!entry->running) {
+			HASH_DEL(*table, entry);
+			free(entry);
+		}
+	}
+}
+
+static struct entry *get(struct entry **table, const char *key, double now)
+{
+	struct entry *entry = find(*table, key);
+	if (entry) {
+		return entry;
+	}
+	make_room(table, now);
+	size_t len = strlen(key);
+	entry = calloc(1, sizeof(*entry) + len + 1);
+	if (!entry) {
+		return NULL;
+	}
+	memcpy(entry->key, key, len + 1);
+	entry->since = now - WINDOW;
+	HASH_ADD_KEYPTR(hh, *table, entry->key, len, entry);
+	if (!entry->hh.tbl) {
+		free(entry);
+		return NULL;
+	}
+	return entry;
+}
+
+/* Tries that run count against twice the limit, so that many at once are no way around it. */
+static bool is_refused(const struct entry *entry, int64_t limit, double now)
+{
+	if (!limit || entry->trusted_until > now) {
+		return false;
+	}
+	return entry->refused_until > now || entry->running >= 2 * limit;
+}
+
+bool throttle_begin(struct throttle *throttle, const struct settings_login *limits, const char *user,
+                    const char *address, double now)
+{
+	struct entry *by_user = get(&throttle->users, user, now);
+	struct entry *by_address = get(&throttle->addresses, address, now);
+	if (!by_user || !by_address) {
+		return false;
+	}
+	if (is_refused(by_user, limits->user_tries, now) || is_refused(by_address, limits->address_tries, now)) {
+		return false;
+	}
+	by_user->running++;
+	by_address->running++;
+	return true;
+}
+
+static void count_failure(struct entry *entry, int64_t limit, double now)
+{
+	if (!limit) {
+		return;
+	}
+	if (entry->since + WINDOW <= now) {
+		entry->since = now;
+		entry->failures = 0;
+	}
+	if (++entry->failures >= limit) {
+		entry->refused_until = now + WINDOW;
+		entry->failures = 0;
+		entry->since = now - WINDOW;
+	}
+}
+
+void throttle_end(struct throttle *throttle, const struct settings_login *limits, const char *user, const char *address,
+                  bool success, double now)
+{
+	struct entry *by_user = find(throttle->users, user);
+	struct entry *by_address = find(throttle->addresses, address);
+	if (by_user && by_user->running) {
+		by_user->running--;
+	}
+	if (by_address && by_address->running) {
+		by_address->running--;
+	}
+	if (success) {
+		if (by_user) {
+			by_user->failures = 0;
+		}
+		if (by_address) {
+			by_address->trusted_until = now + limits->trusted_time;
+		}
+		return;
+	}
+	if (by_user) {
+		count_failure(by_user, limits->user_tries, now);
+	}
+	if (by_address) {
+		count_failure(by_address, limits->address_tries, now);
+	}
+}
