@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT */
+/* SASL PLAIN against the users table. Owns logging in and what follows from changes that operators make to the table; formats,
+ * messages, keys and SQL have files of their own. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+
+#include <startalkd/module.h>
+
+#include "credential.h"
+#include "rsa.h"
+#include "users.h"
+#include "verifier.h"
+
+#define CHANGES_MOST 200    /* rows looked at in one poll */
+#define KEEP_MS      300000 /* how long a change is remembered for logins that are not bound yet */
+
+struct conf {
+	const char *rsa_key;
+	bool plain_without_tls;
+	int64_t iterations;
+	double poll_interval;
+};
+
+static const struct stk_option options[] = {
+	{ "rsa-key", STK_OPT_PATH, offsetof(struct conf, rsa_key), NULL, 0, 3000,
+	  "An RSA private key in PEM, 1024 bits or more, that clients encrypt passwords for; else a pair is made in state-dir", NULL },
+	{ "plain-without-tls", STK_OPT_BOOL, offsetof(struct conf, plain_without_tls), "off", 0, 0,
+	  "Accept passwords that are not RSA-encrypted outside TLS too", NULL },
+	{ "iterations", STK_OPT_INT, offsetof(struct conf, iterations), "4096", 4096, 1000000,
+	  "PBKDF2 rounds of the verifiers that replace plain passwords", NULL },
+	{ "poll-interval", STK_OPT_SECONDS, offsetof(struct conf, poll_interval), "250ms", 10, 1500,
+	  "How often the table is looked at for changes", NULL },
+	{ 0 },
+};
+
+/* An account whose sessions were ended, for those that had logged in before but bind later. */
+struct ended {
+	struct ended *next;
+	int64_t at;
+	char *jid, *what;
+};
+
+struct state {
+	const struct conf *conf;
+	gnutls_privkey_t key;
+	bool polling;
+	bool looking;   /* rows behind next_row have not been looked at since the start */
+	int64_t next_row;
+	bool again;     /* something was not written: look whether the file has changed or not */
+	bool dirty_log; /* a plain password may stand in the write-ahead log */
+	struct ended *ended;
+};
+
+/* ---- logging in ---- */
+
+/* One try. Workers read and judge it; auth belongs to the router thread and is NULL once the client is gone. */
+struct attempt {
+	struct attempt *next;
+	struct stk_auth *auth;
+	struct plain plain;
+	char user[STK_JID_PART_MAX + 1];   /* as typed, without domain */
+	char folded[STK_JID_MAX + 1];      /* the name as it is compared */
+	char domain[STK_JID_PART_MAX + 1];
+	bool secure, other_account;
+	const char *why; /* NULL: success */
+	struct user account;
+};
+
+static struct attempt *attempts; /* under way; router thread */
+
+static void free_attempt(struct attempt *attempt)
+{
+	struct attempt **at = &attempts;
+	while (*at != attempt) {
+		at = &(*at)->next;
+	}
+	*at = attempt->next;
+	plain_fini(&attempt->plain);
+	users_fini(&attempt->account);
+	free(attempt);
+}
+
+static void catch_up(struct sqlite3 *db);
+
+static int find_account(struct stk_module *module, struct attempt *attempt)
+{
+	struct sqlite3 *db = stk_db(module, USERS_FILE, NULL);
+	if (!db) {
+		return -EIO;
+	}
+	int rc = users_find(db, attempt->folded, attempt->domain, &attempt->account);
+	bool ascii = true;
+	for (const char *at = attempt->folded; *at; at++) {
+		ascii = ascii && (unsigned char)*at < 0x80;
+	}
+	if (rc == 0 && !ascii) {
+		/* SQL folds ASCII only: a row inserted a moment ago may wait for the server to fold its name. */
+		catch_up(db);
+		rc = users_find(db, attempt->folded, attempt->domain, &attempt->account);
+	}
+	return rc;
+}
+
+/* Every path does the same kind of work once: one decryption, one look-up, one verification. */
+static void judge(struct stk_module *module, void *arg)
+{
+	struct attempt *attempt = arg;
+	const struct state *state = stk_data(module);
+	bool rsa = false;
+	char *password = credential_password(state->key, attempt->user, attempt->plain.credential, &rsa);
+	int found = find_account(module, attempt);
+	bool usable = found == 1 && attempt->account.enabled;
+	bool right = password && verifier_check(usable ? attempt->account.password : NULL, attempt->account.salt, password,
+	                                        (unsigned)state->conf->iterations);
+	attempt->why = !password || found < 0 ? "the users table cannot be read" :
+	               found == 0 ? "unknown user" :
+	               !attempt->account.enabled ? "the user is disabled" :
+	               !attempt->account.password || !*attempt->account.password ? "the user has no password" :
+	               !right ? "wrong password" :
+	               attempt->other_account ? "authorization as another account was asked for" :
+	               !rsa && !attempt->secure && !state->conf->plain_without_tls ? "plain password outside TLS" : NULL;
+	credential_wipe(password);
+}
+
+static void answer(struct stk_module *module, int status, void *arg)
+{
+	struct attempt *attempt = arg;
+	(void)module;
+	if (attempt->auth && status < 0) {
+		stk_auth_fail(attempt->auth, attempt->user, NULL, "the server stops");
+	} else if (attempt->auth && attempt->why) {
+		stk_auth_fail(attempt->auth, attempt->user, NULL, attempt->why);
+	} else if (attempt->auth) {
+		stk_auth_succeed(attempt->auth, attempt->account.username);
+	}
+	free_attempt(attempt);
+}
+
+/* authcid is "user" or "user@domain". 0, or -EINVAL: it can be no account of this stream. */
+static int name_account(struct attempt *attempt, const char *stream_domain)
+{
+	struct stk_jid jid;
+	char whole[STK_JID_MAX + 1];
+	const char *authcid = attempt->plain.authcid;
+	bool with_domain = strchr(authcid, '@') != NULL;
+	int n = snprintf(whole, sizeof(whole), "%s%s%s", authcid, with_domain ? "" : "@", with_domain ? "" : stream_domain);
+	if (n >= (int)sizeof(whole) || stk_jid_parse(&jid, whole) < 0 || !jid.node_len || jid.resource_len) {
+		return -EINVAL;
+	}
+	snprintf(attempt->user, sizeof(attempt->user), "%.*s", (int)jid.node_len, jid.node);
+	snprintf(attempt->domain, sizeof(attempt->domain), "%s", stream_domain);
+	const char *authzid = attempt->plain.authzid;
+	attempt->other_account = *authzid && strcmp(authzid, authcid) != 0 && !stk_jid_same(authzid, whole);
+	if (stk_jid_fold(attempt->user, attempt->folded, sizeof(attempt->folded)) < 0) {
+		return -EINVAL;
+	}
+	return stk_jid_same(jid.domain, stream_domain) ? 0 : -EINVAL; /* without a resource the domain ends the text */
+}
+
+static int step(struct stk_module *module, struct stk_auth *auth, const uint8_t *in, size_t len)
+{
+	struct attempt *attempt = calloc(1, sizeof(*attempt));
+	if (!attempt) {
+		stk_auth_fail(auth, NULL, NULL, "out of memory");
+		return 0;
+	}
+	attempt->next = attempts;
+	attempts = attempt;
+	int rc = plain_parse(in, len, &attempt->plain);
+	if (rc < 0) {
+		free_attempt(attempt);
+		return rc;
+	}
+	char jid[sizeof(attempt->folded) + sizeof(attempt->domain) + 1];
+	if (name_account(attempt, stk_auth_domain(auth)) < 0) {
+		stk_auth_fail(auth, attempt->plain.authcid, NULL, "no user of this domain can be called so");
+		free_attempt(attempt);
+		return 0;
+	}
+	snprintf(jid, sizeof(jid), "%s@%s", attempt->folded, attempt->domain);
+	if (!stk_auth_allowed(auth, jid)) {
+		stk_auth_fail(auth, attempt->user, NULL, "too many failed tries lately");
+		free_attempt(attempt);
+		return 0;
+	}
+	attempt->auth = auth;
+	attempt->secure = stk_auth_secure(auth);
+	rc = stk_job(module, 0, judge, answer, attempt);
+	if (rc < 0) {
+		stk_auth_fail(auth, attempt->user, NULL, "the server is too busy");
+		free_attempt(attempt);
+	}
+	return 0;
+}
+
+static void forget(struct stk_module *module, struct stk_auth *auth)
+{
+	(void)module;
+	for (struct attempt *attempt = attempts; attempt; attempt = attempt->next) {
+		if (attempt->auth == auth) {
+			attempt->auth = NULL;
+		}
+	}
+}
+
+/* ---- changes of the table ---- */
+
+struct rewrite {
+	int64_t row, seq;
+	char *plain, *folded, *username, verifier[VERIFIER_MAX];
+};
+
+static int64_t clock_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+struct ending {
+	struct stk_module *module;
+	const struct ended *ended;
+};
+
+static void end_session(struct stk_session *session, const char *what)
+{
+	char reason[64];
+	snprintf(reason, sizeof(reason), "account changed: %s", what);
+	stk_session_end(session, 201, reason);
+}
+
+/* A session that logged in after the change did so with what is in the table now. */
+static bool end_older(struct stk_session *session, void *arg)
+{
+	const struct ending *ending = arg;
+	if (stk_session_login_at(session) <= ending->ended->at) {
+		end_session(session, ending->ended->what);
+	}
+	return true;
+}
+
+static void forget_ended(struct state *state, int64_t before)
+{
+	struct ended **at = &state->ended;
+	while (*at) {
+		struct ended *ended = *at;
+		if (ended->at < before) {
+			*at = ended->next;
+			free(ended->jid);
+			free(ended->what);
+			free(ended);
+		} else {
+			at = &ended->next;
+		}
+	}
+}
+
+static void end_sessions(struct stk_module *module, const struct change *change)
+{
+	struct state *state = stk_data(module);
+	struct ended *ended = calloc(1, sizeof(*ended));
+	char *jid = NULL;
+	if (!ended || asprintf(&jid, "%s@%s", change->username, change->domain) < 0) {
+		free(ended);
+		return;
+	}
+	*ended = (struct ended){ .next = state->ended, .at = change->at, .jid = jid, .what = strdup(change->what ? change->what : "?") };
+	state->ended = ended;
+	struct ending ending = { .module = module, .ended = ended };
+	int count = ended->what ? stk_sessions(module, jid, end_older, &ending) : 0;
+	stk_log(module, LOG_DEBUG, "users: %s: %s (%d sessions)", jid, change->what, count);
+	forget_ended(state, clock_ms() - KEEP_MS);
+}
+
+static int on_bound(struct stk_module *module, const struct stk_event *event, void *arg)
+{
+	(void)arg;
+	const struct state *state = stk_data(module);
+	for (const struct ended *ended = state->ended; ended; ended = ended->next) {
+		if (ended->what && stk_session_login_at(event->session) <= ended->at &&
+		    stk_jid_same(ended->jid, stk_session_bare(event->session))) {
+			end_session(event->session, ended->what);
+			break;
+		}
+	}
+	return STK_PASS;
+}
+
+static void free_rewrite(struct rewrite *rewrite)
+{
+	credential_wipe(rewrite->plain);
+	free(rewrite->folded);
+	free(rewrite->username);
+	free(rewrite);
+}
+
+static int write_row(struct stk_module *module, struct sqlite3 *db, void *arg)
+{
+	struct rewrite *rewrite = arg;
+	int rc = rewrite->folded ? users_refold(db, rewrite->row, rewrite->folded) : 0;
+	if (rc == -EEXIST) {
+		stk_log(module, LOG_WARNING, "users: %s: another row has the same name after case folding; that one holds, rename or "
+		                             "delete this one", rewrite->username);
+		rc = 0;
+	}
+	if (rc == 0 && rewrite->plain) {
+		rc = users_rehash(db, rewrite->row, rewrite->plain, rewrite->verifier);
+	}
+	return rc < 0 || !rewrite->seq ? rc : users_consume(db, rewrite->seq);
+}
+
+/* Something is still to be written: every row is looked at once more. */
+static void look_again(struct state *state)
+{
+	state->looking = state->again = true;
+	state->next_row = 0;
+}
+
+static void row_written(struct stk_module *module, int status, void *arg)
+{
+	struct rewrite *rewrite = arg;
+	struct state *state = stk_data(module);
+	if (status < 0) {
+		stk_log(module, LOG_ERR, "users: %s: the row cannot be updated: %s", rewrite->username ? rewrite->username : "?", strerror(-status));
+		look_again(state);
+	} else if (rewrite->plain) {
+		state->dirty_log = true;
+	}
+	free_rewrite(rewrite);
+}
+
+/* One look at the table: wanted and found. Filled on a worker, used on the router thread. */
+struct poll {
+	bool looking, again, checkpoint, clean;
+	int64_t next_row; /* where looking goes on; 0 afterwards: it is through */
+	struct change *changes;
+	struct rewrite **rewrites; /* what has to be written */
+	size_t count;
+};
+
+/* What has to be written of a row; NULL: nothing, or out of memory. */
+static struct rewrite *make_rewrite(const struct change *change, unsigned iterations, int64_t seq)
+{
+	bool plain = verifier_kind(change->password) == VERIFIER_PLAIN;
+	struct rewrite *rewrite = plain || change->folded || seq ? calloc(1, sizeof(*rewrite)) : NULL;
+	if (!rewrite) {
+		return NULL;
+	}
+	rewrite->row = change->row;
+	rewrite->seq = seq;
+	rewrite->username = change->username ? strdup(change->username) : NULL;
+	rewrite->folded = change->folded ? strdup(change->folded) : NULL;
+	if (plain && (rewrite->plain = strdup(change->password)) && verifier_make(rewrite->plain, iterations, rewrite->verifier) < 0) {
+		credential_wipe(rewrite->plain);
+		rewrite->plain = NULL;
+	}
+	return rewrite;
+}
+
+static void add_rewrites(struct poll *poll, const struct change *list, unsigned iterations)
+{
+	for (const struct change *change = list; change && poll->rewrites; change = change->next) {
+		/* The last change takes with it the mark that all were seen. */
+		struct rewrite *rewrite = make_rewrite(change, iterations, change->next ? 0 : change->seq);
+		if (rewrite) {
+			poll->rewrites[poll->count++] = rewrite;
+		}
+	}
+}
+
+/* A connection tells whether another one has written since it was last asked; each worker has its own. */
+static bool has_changed(struct sqlite3 *db)
+{
+	static _Thread_local int64_t seen = -1;
+	int64_t version = users_data_version(db);
+	bool changed = version != seen;
+	seen = version;
+	return changed;
+}
+
+static void look(struct stk_module *module, void *arg)
+{
+	struct poll *poll = arg;
+	const struct state *state = stk_data(module);
+	unsigned iterations = (unsigned)state->conf->iterations;
+	struct sqlite3 *db = stk_db(module, USERS_FILE, NULL);
+	if (!db || (!has_changed(db) && !poll->looking && !poll->again && !poll->checkpoint)) {
+		return;
+	}
+	poll->rewrites = calloc(2 * CHANGES_MOST, sizeof(struct rewrite *));
+	poll->changes = users_read_changes(db, CHANGES_MOST);
+	add_rewrites(poll, poll->changes, iterations);
+	if (poll->looking) {
+		struct change *rows = users_read_rows(db, poll->next_row, CHANGES_MOST);
+		add_rewrites(poll, rows, iterations);
+		poll->next_row = 0;
+		for (const struct change *row = rows; row; row = row->next) {
+			poll->next_row = row->row;
+		}
+		users_free_changes(rows);
+	}
+	poll->clean = poll->checkpoint && !poll->count && users_checkpoint(db);
+}
+
+static void poll_table(struct stk_module *module, void *arg);
+
+static void looked(struct stk_module *module, int status, void *arg)
+{
+	struct poll *poll = arg;
+	struct state *state = stk_data(module);
+	bool more = status == 0 && poll->looking && poll->next_row;
+	state->polling = false;
+	if (status == 0) {
+		state->dirty_log = state->dirty_log && !poll->clean;
+		state->looking = more;
+		state->next_row = poll->next_row;
+		state->again = false;
+	}
+	for (const struct change *change = poll->changes; change && status == 0; change = change->next) {
+		if (change->username && change->domain) {
+			end_sessions(module, change);
+		}
+	}
+	for (size_t i = 0; i < poll->count; i++) {
+		if (status < 0 || stk_db_write(module, USERS_FILE, write_row, row_written, poll->rewrites[i]) < 0) {
+			free_rewrite(poll->rewrites[i]);
+			look_again(state);
+		}
+	}
+	users_free_changes(poll->changes);
+	free(poll->rewrites);
+	free(poll);
+	if (more) {
+		poll_table(module, NULL);
+	}
+}
+
+static void poll_table(struct stk_module *module, void *arg)
+{
+	(void)arg;
+	struct state *state = stk_data(module);
+	struct poll *poll = state->polling ? NULL : calloc(1, sizeof(*poll));
+	if (!poll) {
+		return;
+	}
+	poll->looking = state->looking;
+	poll->next_row = state->next_row;
+	poll->again = state->again;
+	poll->checkpoint = state->dirty_log;
+	state->polling = stk_job(module, 1, look, looked, poll) == 0;
+	if (!state->polling) {
+		free(poll);
+	}
+}
+
+/* On a worker: names that SQL could not fold, for a login that waits for one. The poll does the rest. */
+static void catch_up(struct sqlite3 *db)
+{
+	struct change *changes = users_read_changes(db, CHANGES_MOST);
+	for (const struct change *change = changes; change; change = change->next) {
+		if (change->folded) {
+			(void)users_refold(db, change->row, change->folded);
+		}
+	}
+	users_free_changes(changes);
+}
+
+/* ---- life ---- */
+
+
+static void unload(struct stk_module *module)
+{
+	struct state *state = stk_data(module);
+	if (!state) {
+		return;
+	}
+	forget_ended(state, INT64_MAX);
+	if (state->key) {
+		gnutls_privkey_deinit(state->key);
+	}
+	free(state);
+	stk_set_data(module, NULL);
+}
+
+static int start(struct stk_module *module, struct state *state)
+{
+	static const struct stk_mech plain = { .size = sizeof(plain), .name = "PLAIN", .step = step, .abort = forget };
+	struct sqlite3 *db = stk_db(module, USERS_FILE, users_migrations);
+	if (!db || users_set_default_domain(db, stk_domains(module)[0]) < 0) {
+		return -EIO;
+	}
+	state->key = rsa_open(module, state->conf->rsa_key);
+	if (!state->key) {
+		return -EIO;
+	}
+	int rc = stk_mech(module, &plain);
+	rc = rc < 0 ? rc : stk_on(module, STK_SESSION_BOUND, 100, on_bound, NULL);
+	if (rc == 0 && !stk_timer(module, 0, state->conf->poll_interval, poll_table, NULL)) {
+		rc = -ENOMEM;
+	}
+	return rc;
+}
+
+static int load(struct stk_module *module, const void *conf)
+{
+	struct state *state = calloc(1, sizeof(*state));
+	if (!state) {
+		return -ENOMEM;
+	}
+	state->conf = conf;
+	state->looking = true;
+	state->dirty_log = true; /* an earlier process may have been killed before its checkpoint */
+	stk_set_data(module, state);
+	int rc = start(module, state);
+	if (rc < 0) {
+		unload(module);
+	}
+	return rc;
+}
+
+STK_MODULE(.name = "auth_sqlite", .version = "0.1", .options = options, .conf_size = sizeof(struct conf),
+           .load = load, .unload = unload);
