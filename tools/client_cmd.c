@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/* The terminal client's commands: what a line means and whether it worked. Owns the table that /help prints and the
+ * shapes of arguments. How stanzas travel and what is waited for is the session's business. */
+
+#include "tools/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <startalkd/jid.h>
+
+#define DURATION_MAX 86400 /* seconds */
+
+struct command {
+	const char *name, *arguments, *help;
+	int (*run)(struct client *client, char *arguments);
+};
+
+/* ---- arguments ---- */
+
+/* The next word of REST, which moves on; NULL: there is none. */
+static char *take_word(char **rest)
+{
+	char *word = *rest + strspn(*rest, " \t");
+	size_t len = strcspn(word, " \t");
+	*rest = word + len;
+	if (!len) {
+		return NULL;
+	}
+	if (**rest) {
+		*(*rest)++ = '\0';
+	}
+	return word;
+}
+
+/* What is left of REST, without spaces before it. */
+static char *take_rest(char *rest)
+{
+	return rest + strspn(rest, " \t");
+}
+
+static void cut_spaces(char *text)
+{
+	size_t len = strlen(text);
+	while (len && strchr(" \t", text[len - 1])) {
+		text[--len] = '\0';
+	}
+}
+
+static int misuse(struct client *client, const char *usage)
+{
+	show_error(client, "usage: %s", usage);
+	return -EINVAL;
+}
+
+static int no_memory(struct client *client)
+{
+	show_error(client, "out of memory");
+	return -ENOMEM;
+}
+
+int client_duration(const char *text, int64_t *us)
+{
+	char *unit;
+	if (!strchr("0123456789.", text[0]) || strpbrk(text, "xXpP")) {
+		return -EINVAL;
+	}
+	double value = strtod(text, &unit);
+	if (strcmp(unit, "ms") == 0) {
+		value /= 1000;
+	} else if (strcmp(unit, "min") == 0) {
+		value *= 60;
+	} else if (*unit && strcmp(unit, "s") != 0) {
+		return -EINVAL;
+	}
+	if (unit == text || !(value >= 0 && value <= DURATION_MAX)) {
+		return -EINVAL;
+	}
+	*us = (int64_t)(value * 1e6);
+	return 0;
+}
+
+static int parse_number(const char *text, long min, long max, long *number)
+{
+	char *end;
+	errno = 0;
+	*number = text ? strtol(text, &end, 10) : 0;
+	return text && end != text && !*end && !errno && *number >= min && *number <= max ? 0 : -EINVAL;
+}
+
+/* A JID as typed, to be freed; a name without domain is in the own one (names may have dots, too, so only the own
+ * domain itself is taken for a domain). NULL, told: it is none. */
+static char *complete_jid(struct client *client, const char *typed)
+{
+	struct stk_jid jid;
+	char *whole = NULL;
+	const char *own = strchr(client->bare, '@');
+	bool is_name = !strpbrk(typed, "@/") && strcmp(typed, own + 1) != 0;
+	if (asprintf(&whole, "%s%s", typed, is_name ? own : "") < 0) {
+		no_memory(client);
+		return NULL;
+	}
+	if (stk_jid_parse(&jid, whole) < 0) {
+		show_error(client, "%s: not a JID", typed);
+		free(whole);
+		return NULL;
+	}
+	return whole;
+}
+
+/* ---- requests ---- */
+
+/* Sends an IQ that has client->asked as its id; on 0 ANSWER is its result, and an error is told. */
+static int ask(struct client *client, const char *name, struct stk_stanza *request, struct stk_stanza **answer,
+	       double *ms)
+{
+	char why[512];
+	int rc = client_ask(client, request, answer, ms);
+	if (rc < 0) {
+		return rc;
+	}
+	const char *type = stk_stanza_type(*answer);
+	if (!type || strcmp(type, "error") != 0) {
+		return 0;
+	}
+	show_failure(*answer, why, sizeof(why));
+	show_error(client, "%s: error %s", name, why);
+	stk_stanza_unref(*answer);
+	*answer = NULL;
+	return -EACCES;
+}
+
+static int run_ping(struct client *client, char *arguments)
+{
+	struct stk_stanza *answer;
+	double ms;
+	if (*take_rest(arguments)) {
+		return misuse(client, "/ping");
+	}
+	client_make_id(client->asked);
+	struct stk_stanza *request = stk_stanza_new(STK_IQ, "get", client->asked);
+	stk_node_add(stk_stanza_edit(request), "ping", "urn:xmpp:ping");
+	int rc = ask(client, "ping", request, &answer, &ms);
+	if (rc == 0) {
+		show_line(client, "ping: answered in %.1f ms", ms);
+		stk_stanza_unref(answer);
+	}
+	return rc;
+}
+
+static void show_answer(struct client *client, const struct stk_stanza *answer, double ms)
+{
+	const struct stk_node *payload = stk_stanza_payload(answer);
+	show_line(client, "iq: answered in %.1f ms%s%s", ms, payload ? ": " : "",
+		  payload ? stk_node_name(payload) : "");
+	if (payload && !client->raw) { /* else it was shown when it came */
+		show_raw(client, "<< ", answer, true);
+	}
+}
+
+static int run_iq(struct client *client, char *arguments)
+{
+	const char *type = take_word(&arguments), *xmlns = take_word(&arguments), *name = take_word(&arguments);
+	const char *to = take_word(&arguments);
+	struct stk_stanza *answer;
+	double ms;
+	if (!xmlns || (strcmp(type, "get") != 0 && strcmp(type, "set") != 0) || *take_rest(arguments)) {
+		return misuse(client, "/iq get|set XMLNS [NAME] [TO]");
+	}
+	if (name && !to && strchr(name, '@')) {
+		to = name;
+		name = NULL;
+	}
+	char *jid = to ? complete_jid(client, to) : NULL;
+	if (to && !jid) {
+		return -EINVAL;
+	}
+	client_make_id(client->asked);
+	struct stk_stanza *request = stk_stanza_new(STK_IQ, type, client->asked);
+	stk_stanza_set_to(request, jid);
+	stk_node_add(stk_stanza_edit(request), name ? name : "query", xmlns);
+	free(jid);
+	int rc = ask(client, "iq", request, &answer, &ms);
+	if (rc == 0) {
+		show_answer(client, answer, ms);
+		stk_stanza_unref(answer);
+	}
+	return rc;
+}
+
+/* ---- messages ---- */
+
+static int send_chat(struct client *client, const char *to, const char *text)
+{
+	char id[CLIENT_ID_SIZE], version[16];
+	int rc = client->unanswered_n == CLIENT_UNANSWERED ? client_await_receipts(client, CLIENT_UNANSWERED - 1) : 0;
+	if (rc < 0) {
+		return rc;
+	}
+	client_make_id(id);
+	snprintf(version, sizeof(version), "%d", CLIENT_VERSION);
+	struct stk_stanza *message = stk_stanza_new(STK_MESSAGE, "chat", NULL);
+	struct stk_node *root = stk_stanza_edit(message), *body = stk_node_add(root, "body", NULL);
+	stk_stanza_set_from(message, client->bare);
+	stk_stanza_set_to(message, to);
+	stk_node_set(root, "client_type", "ClientTypeLinux");
+	stk_node_set(root, "client_ver", version);
+	stk_node_set(body, "id", id);
+	stk_node_set(body, "msgType", "1");
+	stk_node_set_text(body, text);
+	rc = client_send(client, message, NULL);
+	if (rc == 0) {
+		memcpy(client->unanswered[client->unanswered_n++], id, sizeof(id));
+	}
+	return rc;
+}
+
+static int run_to(struct client *client, char *arguments)
+{
+	const char *typed = take_word(&arguments);
+	if (!typed || *take_rest(arguments)) {
+		return misuse(client, "/to JID");
+	}
+	char *jid = complete_jid(client, typed);
+	if (!jid) {
+		return -EINVAL;
+	}
+	free(client->chosen);
+	client->chosen = jid;
+	show_line(client, "lines go to %s", jid);
+	return 0;
+}
+
+static int run_msg(struct client *client, char *arguments)
+{
+	const char *typed = take_word(&arguments), *text = take_rest(arguments);
+	if (!typed || !*text) {
+		return misuse(client, "/msg JID TEXT");
+	}
+	char *jid = complete_jid(client, typed);
+	int rc = jid ? send_chat(client, jid, text) : -EINVAL;
+	free(jid);
+	return rc;
+}
+
+/* ---- presence ---- */
+
+static int send_presence(struct client *client, const char *show, int priority)
+{
+	char number[16];
+	snprintf(number, sizeof(number), "%d", priority);
+	struct stk_stanza *presence = stk_stanza_new(STK_PRESENCE, NULL, NULL);
+	struct stk_node *root = stk_stanza_edit(presence);
+	if (show) {
+		stk_node_set_text(stk_node_add(root, "show", NULL), show);
+	}
+	stk_node_set_text(stk_node_add(root, "priority", NULL), number);
+	return client_send(client, presence, NULL);
+}
+
+static int run_show(struct client *client, char *arguments)
+{
+	const char *show = take_word(&arguments);
+	if (!show || *take_rest(arguments)) {
+		return misuse(client, "/show away|busy|offline|checkin|checkout|push|online|normal|dnd");
+	}
+	return send_presence(client, show, client->priority);
+}
+
+static int run_priority(struct client *client, char *arguments)
+{
+	long priority;
+	if (parse_number(take_word(&arguments), -128, 127, &priority) < 0 || *take_rest(arguments)) {
+		return misuse(client, "/priority NUMBER (-128 to 127)");
+	}
+	int rc = send_presence(client, NULL, (int)priority);
+	client->priority = rc == 0 ? (int)priority : client->priority;
+	return rc;
+}
+
+static int run_notify(struct client *client, char *arguments)
+{
+	const char *category = take_word(&arguments), *typed = take_word(&arguments), *data = take_rest(arguments);
+	long number;
+	if (!typed || parse_number(category, 0, INT32_MAX, &number) < 0) {
+		return misuse(client, "/notify CATEGORY JID [DATA]");
+	}
+	char *jid = complete_jid(client, typed);
+	if (!jid) {
+		return -EINVAL;
+	}
+	struct stk_stanza *presence = stk_stanza_new(STK_PRESENCE, "notify", NULL);
+	struct stk_node *root = stk_stanza_edit(presence);
+	stk_stanza_set_from(presence, client->full);
+	stk_stanza_set_to(presence, jid);
+	stk_node_set(root, "category", category);
+	stk_node_set(root, "data", data);
+	stk_node_add(root, "notify", "jabber:x:presence_notify");
+	free(jid);
+	return client_send(client, presence, NULL);
+}
+
+/* ---- the session ---- */
+
+static int run_raw(struct client *client, char *arguments)
+{
+	const char *word = take_word(&arguments);
+	if (!word || (strcmp(word, "on") != 0 && strcmp(word, "off") != 0) || *take_rest(arguments)) {
+		return misuse(client, "/raw on|off");
+	}
+	client->raw = strcmp(word, "on") == 0;
+	return 0;
+}
+
+static int run_wait(struct client *client, char *arguments)
+{
+	const char *word = take_word(&arguments);
+	int64_t us;
+	bool expired = false;
+	if (!word || client_duration(word, &us) < 0 || *take_rest(arguments)) {
+		return misuse(client, "/wait SECONDS");
+	}
+	int64_t deadline = clock_us() + us;
+	int rc = 0;
+	while (rc == 0 && !expired) {
+		rc = client_step(client, false, deadline, &expired);
+	}
+	return rc;
+}
+
+/* Looks for TEXT in the lines shown since the last match and forgets them up to the one that has it. */
+static bool take_shown(struct client *client, const char *text)
+{
+	struct buf *shown = &client->shown;
+	size_t at = 0, len = strlen(text);
+	while (at < shown->len) {
+		const uint8_t *line = buf_data(shown) + at, *end = memchr(line, '\n', shown->len - at);
+		size_t line_len = end ? (size_t)(end - line) : shown->len - at;
+		at += line_len + (end ? 1 : 0);
+		if (memmem(line, line_len, text, len)) {
+			buf_consume(shown, at);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* TEXT or "TEXT", then perhaps a time. A mere number is one only behind quotes: it is rather the end of the text, as in
+ * "error 503". -EINVAL: neither. */
+static int split_expect(char *arguments, const char **text, int64_t *us)
+{
+	char *rest = take_rest(arguments), *number = NULL;
+	int64_t value;
+	cut_spaces(rest);
+	if (*rest == '"') {
+		char *end = strrchr(++rest, '"');
+		if (!end) {
+			return -EINVAL;
+		}
+		*end = '\0';
+		number = take_rest(end + 1);
+	} else {
+		char *last = rest + strlen(rest);
+		while (last > rest && !strchr(" \t", last[-1])) {
+			last--;
+		}
+		if (last > rest && strpbrk(last, "ms") && client_duration(last, &value) == 0) {
+			number = last;
+			last[-1] = '\0';
+			cut_spaces(rest);
+		}
+	}
+	if (number && *number) {
+		if (client_duration(number, &value) < 0) {
+			return -EINVAL;
+		}
+		*us = value;
+	}
+	*text = rest;
+	return *rest ? 0 : -EINVAL;
+}
+
+static int run_expect(struct client *client, char *arguments)
+{
+	const char *text;
+	int64_t us = client->options->timeout;
+	if (split_expect(arguments, &text, &us) < 0) {
+		return misuse(client, "/expect TEXT [TIME], such as /expect hello 5s");
+	}
+	int64_t deadline = clock_us() + us;
+	bool expired = false;
+	int rc = 0;
+	while (!take_shown(client, text)) {
+		if (rc < 0) {
+			return rc;
+		}
+		if (expired) {
+			show_error(client, "expected, but not seen: %s", text);
+			return -ENOMSG;
+		}
+		rc = client_step(client, false, deadline, &expired);
+	}
+	return rc;
+}
+
+static int run_quit(struct client *client, char *arguments)
+{
+	if (*take_rest(arguments)) {
+		return misuse(client, "/quit");
+	}
+	client->quit = true;
+	return 0;
+}
+
+static int run_help(struct client *client, char *arguments);
+
+static const struct command commands[] = {
+	{ "ping", "", "asks the server for a sign of life", run_ping },
+	{ "to", "JID", "lines without / go there; a name alone is in the own domain", run_to },
+	{ "msg", "JID TEXT", "one message", run_msg },
+	{ "show", "STATUS", "away, busy, offline, checkin, checkout, push, online, normal, dnd ...", run_show },
+	{ "priority", "NUMBER", "which of the user's sessions messages go to", run_priority },
+	{ "notify", "CATEGORY JID [DATA]", "a notice to another user", run_notify },
+	{ "iq", "get|set XMLNS [NAME] [TO]", "any request", run_iq },
+	{ "raw", "on|off", "shows every stanza as XML", run_raw },
+	{ "wait", "SECONDS", "waits", run_wait },
+	{ "expect", "TEXT [TIME]", "waits for a line that has TEXT; fails when none comes", run_expect },
+	{ "help", "", "this list", run_help },
+	{ "quit", "", "ends (as the end of input does)", run_quit },
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(*commands))
+
+static int run_help(struct client *client, char *arguments)
+{
+	(void)arguments; /* whatever it is, the list is the answer */
+	for (size_t i = 0; i < COMMANDS; i++) {
+		char head[64];
+		snprintf(head, sizeof(head), "/%s %s", commands[i].name, commands[i].arguments);
+		show_plain(client, "%-32s %s", head, commands[i].help);
+	}
+	show_plain(client, "%-32s %s", "TEXT", "a message to the JID chosen with /to; //TEXT: one that begins with /");
+	return 0;
+}
+
+int client_command(struct client *client, char *line)
+{
+	if (!line[strspn(line, " \t")]) {
+		return 0;
+	}
+	if (line[0] != '/' || line[1] == '/') {
+		if (!client->chosen) {
+			show_error(client, "to whom? choose with /to JID (/help lists the commands)");
+			return -EDESTADDRREQ;
+		}
+		return send_chat(client, client->chosen, line[0] == '/' ? line + 1 : line);
+	}
+	char *rest = line + 1;
+	const char *name = take_word(&rest);
+	for (size_t i = 0; name && i < COMMANDS; i++) {
+		if (strcmp(commands[i].name, name) == 0) {
+			return commands[i].run(client, rest);
+		}
+	}
+	show_error(client, "/%s: there is no such command; /help lists them", name ? name : "");
+	return -EINVAL;
+}
