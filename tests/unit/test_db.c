@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "core/db.h"
+
+static char dir[] = "/tmp/test_db.XXXXXX";
+static struct db *db;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int delivered, failed;
+
+static const char *const migrations[] = { "CREATE TABLE t (n INTEGER UNIQUE)", "ALTER TABLE t ADD COLUMN m INTEGER", NULL };
+static const char *const older[] = { "CREATE TABLE t (n INTEGER UNIQUE)", NULL };
+
+static void deliver(struct db_request *list, void *arg)
+{
+	(void)arg;
+	pthread_mutex_lock(&lock);
+	while (list) {
+		struct db_request *next = list->next;
+		delivered++;
+		failed += list->status < 0;
+		free(list);
+		list = next;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+static int open_db(void **state)
+{
+	(void)state;
+	db = mkdtemp(dir) ? db_new(dir, deliver, NULL) : NULL;
+	return db ? 0 : -1;
+}
+
+static int close_db(void **state)
+{
+	(void)state;
+	char command[64];
+	db_thread_fini(db);
+	db_free(&db);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	return system(command);
+}
+
+static int count(struct sqlite3 *handle, const char *sql)
+{
+	sqlite3_stmt *stmt;
+	assert_int_equal(sqlite3_prepare_v2(handle, sql, -1, &stmt, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+	int n = sqlite3_column_int(stmt, 0);
+	sqlite3_finalize(stmt);
+	return n;
+}
+
+static void migrations_run_once_and_in_order(void **state)
+{
+	(void)state;
+	struct sqlite3 *handle = db_get(db, "mod", "one.db", migrations);
+	assert_non_null(handle);
+	assert_int_equal(count(handle, "SELECT version FROM schema_version WHERE module = 'mod'"), 2);
+	assert_ptr_equal(db_get(db, "mod", "one.db", migrations), handle);
+	assert_int_equal(count(handle, "SELECT count(n) + count(m) FROM t"), 0);
+}
+
+static void tables_of_a_newer_server_are_refused(void **state)
+{
+	(void)state;
+	assert_non_null(db_get(db, "mod", "one.db", migrations));
+	assert_null(db_get(db, "mod", "one.db", older));
+}
+
+static void file_names_with_a_slash_and_damaged_files_are_refused(void **state)
+{
+	(void)state;
+	char path[64];
+	assert_null(db_get(db, "mod", "../x.db", migrations));
+	snprintf(path, sizeof(path), "%s/bad.db", dir);
+	FILE *out = fopen(path, "w");
+	assert_non_null(out);
+	for (int i = 0; i < 1000; i++) {
+		fputs("this is no database ", out);
+	}
+	fclose(out);
+	assert_null(db_get(db, "mod", "bad.db", migrations));
+}
+
+static int insert(struct stk_module *module, struct sqlite3 *handle, void *arg)
+{
+	(void)module;
+	char sql[80];
+	snprintf(sql, sizeof(sql), "INSERT INTO t (n) VALUES (%d); INSERT INTO t (n) VALUES (%d)", (int)(intptr_t)arg, (int)(intptr_t)arg + 100000);
+	return sqlite3_exec(handle, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : -EEXIST;
+}
+
+static void put(intptr_t n)
+{
+	struct db_request *request = calloc(1, sizeof(*request));
+	assert_non_null(request);
+	request->tx = insert;
+	request->arg = (void *)n;
+	assert_int_equal(db_write(db, "one.db", request), 0);
+}
+
+static void writes_are_on_disk_when_they_are_delivered_and_a_failed_one_stands_alone(void **state)
+{
+	(void)state;
+	struct sqlite3 *handle = db_get(db, "mod", "one.db", migrations);
+	for (intptr_t i = 1; i <= 500; i++) {
+		put(i);
+	}
+	put(100007); /* its second row is new, its first one exists: nothing of it stays */
+	put(501);
+	db_drain(db);
+	assert_int_equal(delivered, 502);
+	assert_int_equal(failed, 1);
+	assert_int_equal(count(handle, "SELECT count(*) FROM t"), 1002);
+	assert_int_equal(count(handle, "SELECT count(*) FROM t WHERE n = 200007"), 0);
+}
+
+static void a_lock_that_somebody_else_holds_is_waited_for(void **state)
+{
+	(void)state;
+	char path[64];
+	struct sqlite3 *other;
+	snprintf(path, sizeof(path), "%s/one.db", dir);
+	assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	int before = delivered;
+	put(600);
+	usleep(100000);
+	pthread_mutex_lock(&lock);
+	assert_int_equal(delivered, before);
+	pthread_mutex_unlock(&lock);
+	assert_int_equal(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(other);
+	db_drain(db);
+	assert_int_equal(delivered, before + 1);
+	assert_int_equal(failed, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(migrations_run_once_and_in_order),
+		cmocka_unit_test(tables_of_a_newer_server_are_refused),
+		cmocka_unit_test(file_names_with_a_slash_and_damaged_files_are_refused),
+		cmocka_unit_test(writes_are_on_disk_when_they_are_delivered_and_a_failed_one_stands_alone),
+		cmocka_unit_test(a_lock_that_somebody_else_holds_is_waited_for),
+	};
+	return cmocka_run_group_tests(tests, open_db, close_db);
+}

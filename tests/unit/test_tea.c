@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* TEA against published values for a key of zeros, and its handling of what is no whole block. */
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "proto/tea.h"
+
+static void zero_block_has_the_known_cipher(void **state)
+{
+	(void)state;
+	const uint8_t clear[8] = { 0 }, cipher[8] = { 0x41, 0xea, 0x3a, 0x0a, 0x94, 0xba, 0xa9, 0x40 };
+	uint8_t out[8];
+	tea_encrypt(clear, 8, out);
+	assert_memory_equal(out, cipher, 8);
+	tea_decrypt(out, 8, out);
+	assert_memory_equal(out, clear, 8);
+}
+
+static void frame_of_a_client_is_undone(void **state)
+{
+	(void)state;
+	/* StartTLS with options, from and to, as a client sends it */
+	const uint8_t cipher[] = { 0xce, 0xa6, 0x8f, 0xf2, 0x28, 0xf4, 0xe1, 0xd5, 0xb8, 0x95, 0x31, 0x33, 0xd7, 0xc8,
+				   0x96, 0x89, 0xae, 0x14, 0x67, 0x17, 0x99, 0xe7, 0x13, 0x57, 0x7c, 0x5a, 0xd3, 0xf1,
+				   0x16, 0x6d, 0x52, 0x4a, 0x2b, 0x61, 0xcf, 0x7c, 0xd0, 0x71, 0xec, 0x24, 0x2a, 0x00 };
+	const char clear[] = "\x08\x05\x10\x6a\x1a\x13"
+			     "alice@startalk.tech\"\x0d"
+			     "startalk.tech*"; /* and a zero */
+	uint8_t out[sizeof(cipher)], back[sizeof(cipher)];
+	assert_int_equal(sizeof(clear), sizeof(cipher));
+	tea_decrypt(cipher, sizeof(cipher), out);
+	tea_encrypt(out, sizeof(out), back);
+	assert_memory_equal(out, clear, sizeof(clear));
+	assert_memory_equal(back, cipher, sizeof(cipher));
+}
+
+static void tail_stays_clear_at_every_size(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n <= 40; n++) {
+		uint8_t clear[40], cipher[40], back[40];
+		for (size_t i = 0; i < n; i++) {
+			clear[i] = (uint8_t)(i * 37 + n);
+		}
+		tea_encrypt(clear, n, cipher);
+		assert_memory_equal(cipher + n / 8 * 8, clear + n / 8 * 8, n % 8);
+		assert_true(n < 8 || memcmp(cipher, clear, 8) != 0);
+		tea_decrypt(cipher, n, back);
+		assert_memory_equal(back, clear, n);
+	}
+}
+
+static void equal_blocks_have_equal_ciphers(void **state)
+{
+	(void)state;
+	uint8_t data[16];
+	memset(data, 'x', sizeof(data));
+	tea_encrypt(data, sizeof(data), data); /* in place */
+	assert_memory_equal(data, data + 8, 8);
+	tea_decrypt(data, sizeof(data), data);
+	assert_int_equal(data[0], 'x');
+	assert_int_equal(data[15], 'x');
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(zero_block_has_the_known_cipher),
+		cmocka_unit_test(frame_of_a_client_is_undone),
+		cmocka_unit_test(tail_stays_clear_at_every_size),
+		cmocka_unit_test(equal_blocks_have_equal_ciphers),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/test.h"
+
+#include <stdio.h>
+
+#include "core/throttle.h"
+
+static const struct settings_login limits = { .user_tries = 3, .address_tries = 5, .trusted_time = 100 };
+
+static bool try_once(struct throttle *throttle, const char *user, const char *address, bool success, double now)
+{
+	bool allowed = throttle_begin(throttle, &limits, user, address, now);
+	if (allowed) {
+		throttle_end(throttle, &limits, user, address, success, now);
+	}
+	return allowed;
+}
+
+static void a_user_is_refused_after_as_many_failures_as_allowed_and_again_free_later(void **state)
+{
+	(void)state;
+	struct throttle *throttle = throttle_new();
+	for (int i = 0; i < 3; i++) {
+		assert_true(try_once(throttle, "alice", "10.0.0.1", false, 1000 + i));
+	}
+	assert_false(try_once(throttle, "alice", "10.0.0.2", true, 1003));
+	assert_true(try_once(throttle, "bob", "10.0.0.1", true, 1003));
+	assert_false(try_once(throttle, "alice", "10.0.0.2", true, 1061));
+	assert_true(try_once(throttle, "alice", "10.0.0.2", true, 1063));
+	throttle_free(&throttle);
+}
+
+static void an_address_is_refused_whoever_is_tried(void **state)
+{
+	(void)state;
+	struct throttle *throttle = throttle_new();
+	char user[16];
+	for (int i = 0; i < 5; i++) {
+		snprintf(user, sizeof(user), "u%d", i);
+		assert_true(try_once(throttle, user, "10.0.0.1", false, 1000));
+	}
+	assert_false(try_once(throttle, "fresh", "10.0.0.1", true, 1001));
+	assert_true(try_once(throttle, "fresh", "10.0.0.2", true, 1001));
+	throttle_free(&throttle);
+}
+
+static void an_address_that_logged_in_is_exempt_for_a_while(void **state)
+{
+	(void)state;
+	struct throttle *throttle = throttle_new();
+	char user[16];
+	assert_true(try_once(throttle, "owner", "10.0.0.1", true, 1000));
+	for (int i = 0; i < 20; i++) {
+		snprintf(user, sizeof(user), "u%d", i);
+		assert_true(try_once(throttle, user, "10.0.0.1", false, 1001));
+	}
+	throttle_free(&throttle);
+}
+
+static void failures_spread_over_time_do_not_add_up(void **state)
+{
+	(void)state;
+	struct throttle *throttle = throttle_new();
+	for (int i = 0; i < 20; i++) {
+		assert_true(try_once(throttle, "alice", "10.0.0.1", false, 1000 + 40 * i));
+	}
+	throttle_free(&throttle);
+}
+
+static void tries_under_way_are_bounded_too(void **state)
+{
+	(void)state;
+	struct throttle *throttle = throttle_new();
+	int allowed = 0;
+	for (int i = 0; i < 50; i++) {
+		allowed += throttle_begin(throttle, &limits, "alice", "10.0.0.1", 1000);
+	}
+	assert_int_equal(allowed, 6);
+	throttle_free(&throttle);
+}
+
+static void addresses_are_counted_without_port_and_ipv6_by_prefix(void **state)
+{
+	(void)state;
+	char out[64];
+	throttle_address("10.0.0.1:5202", out, sizeof(out));
+	assert_string_equal(out, "10.0.0.1");
+	throttle_address("[2001:db8:1:2:3:4:5:6]:99", out, sizeof(out));
+	assert_string_equal(out, "2001:db8:1:2::/64");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_user_is_refused_after_as_many_failures_as_allowed_and_again_free_later),
+		cmocka_unit_test(an_address_is_refused_whoever_is_tried),
+		cmocka_unit_test(an_address_that_logged_in_is_exempt_for_a_while),
+		cmocka_unit_test(failures_spread_over_time_do_not_add_up),
+		cmocka_unit_test(tries_under_way_are_bounded_too),
+		cmocka_unit_test(addresses_are_counted_without_port_and_ipv6_by_prefix),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
