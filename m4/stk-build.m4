@@ -46,7 +46,7 @@ AC_DEFUN([STK_FUZZER], [
 
 # STK_COVERAGE: --enable-coverage for gcov.
 AC_DEFUN([STK_COVERAGE], [
-	AC_ARG_ENABLE([coverage], [AS_HELP_STRING([--enable-coverage], [build for gcov; see make coverage])], [], [enable_coverage=no])
+	AC_ARG_ENABLE([coverage], [AS_HELP_STRING([--enable-coverage], [build for gcov])], [], [enable_coverage=no])
 	AS_IF([test "x$enable_coverage" != xno], [STK_COV_FLAGS=--coverage])
 	AC_SUBST([STK_COV_FLAGS])
 	AM_CONDITIONAL([COVERAGE], [test "x$enable_coverage" != xno])
