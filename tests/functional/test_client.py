@@ -312,6 +312,7 @@ def test_end_of_the_stream_is_explained(server, tool):
     line = b""
     while b"online devices" not in line:
         line = process.stdout.readline()
+        assert line, process.communicate()
     server.sql("UPDATE users SET enabled = 0 WHERE username = 'alice'")
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1
@@ -323,6 +324,7 @@ def test_signal_ends_a_script_with_1(server, tool):
     line = b""
     while b"online devices" not in line:
         line = process.stdout.readline()
+        assert line, process.communicate()
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1 and b"interrupted" in err
@@ -339,6 +341,7 @@ def test_terminal_controls_of_a_peer_are_not_printed(server, tool, connect, raw)
     line = b""
     while b"online devices" not in line:
         line = process.stdout.readline()
+        assert line, process.communicate()
     bob.notify(98, evil, "alice@example.org")
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
