@@ -14,8 +14,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include <startalkd/module.h>
 
 #include "core/log.h"
 #include "proto/codec.h"
@@ -23,6 +24,7 @@
 
 #define END_BOUND  2.0  /* seconds that the last bytes may take to be acknowledged */
 #define END_POLL   0.02 /* seconds between looks whether they are */
+#define TRACKS_MAX 4096 /* tracked stanzas that are told apart; beyond that several count as one, the last */
 #define OUT_BATCH  (64 * 1024) /* memory of an output buffer that is kept while the connection is busy */
 
 /* ---- events ---- */
@@ -142,13 +144,6 @@ static void send_frame(struct conn *conn, const uint8_t *data, size_t n)
 	}
 }
 
-static int64_t clock_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static size_t frame_limit(const struct conn *conn)
 {
 	const struct settings_limits *limits = &loop_settings(conn->loop)->limits;
@@ -157,7 +152,7 @@ static size_t frame_limit(const struct conn *conn)
 
 static struct codec_context codec_of(const struct conn *conn, enum codec_side side)
 {
-	return (struct codec_context){ .self = conn->self, .now_ms = clock_ms(), .inflate_max = frame_limit(conn), .side = side };
+	return (struct codec_context){ .self = conn->self, .now_ms = stk_now_ms(), .inflate_max = frame_limit(conn), .side = side };
 }
 
 static void send_stanza(struct conn *conn, const struct stk_stanza *stanza)
@@ -182,6 +177,87 @@ static void send_stanza(struct conn *conn, const struct stk_stanza *stanza)
 	}
 }
 
+/* ---- tracks: what has become of stanzas that were sent ---- */
+
+static void emit_mark(struct conn *conn, enum event_kind kind, uint64_t mark)
+{
+	struct event *event = calloc(1, sizeof(*event));
+	if (!event) {
+		log_write(LOG_ERR, "conn: out of memory");
+		return;
+	}
+	event->mail.kind = (int)kind;
+	event->conn = conn->id;
+	event->mark = mark;
+	loop_emit(conn->loop, event);
+}
+
+/* The stanza sent last is tracked from now on. */
+static void add_track(struct conn *conn, uint64_t mark, bool tell_sent)
+{
+	if (conn->track_n == conn->track_cap && conn->track_cap < TRACKS_MAX) {
+		unsigned cap = conn->track_cap ? conn->track_cap * 2 : 8;
+		struct track *tracks = realloc(conn->tracks, cap * sizeof(*tracks));
+		if (tracks) {
+			conn->tracks = tracks;
+			conn->track_cap = cap;
+		}
+	}
+	struct track track = { .offset = conn->written + conn->out.len, .mark = mark, .tell_sent = tell_sent };
+	if (conn->track_n < conn->track_cap) {
+		conn->tracks[conn->track_n++] = track;
+	} else if (conn->track_n) {
+		track.tell_sent |= conn->tracks[conn->track_n - 1].tell_sent;
+		conn->tracks[conn->track_n - 1] = track;
+		conn->track_sent -= conn->track_sent == conn->track_n;
+	}
+	loop_sample(conn->loop, conn);
+	loop_mark_dirty(conn->loop, conn); /* it may have no bytes: then it is sent with those before it */
+}
+
+static void tell_sent(struct conn *conn)
+{
+	uint64_t mark = 0;
+	while (conn->track_sent < conn->track_n && conn->tracks[conn->track_sent].offset <= conn->written) {
+		const struct track *track = &conn->tracks[conn->track_sent++];
+		mark = track->tell_sent ? track->mark : mark;
+	}
+	if (mark) {
+		emit_mark(conn, EVENT_SENT, mark);
+	}
+}
+
+/* A frame has come after the peer's kernel was seen to have ACKED bytes: whoever sent it has these. */
+static void tell_delivered(struct conn *conn, uint64_t acked)
+{
+	unsigned n = 0;
+	while (n < conn->track_sent && conn->tracks[n].offset <= acked) {
+		n++;
+	}
+	if (!n) {
+		return;
+	}
+	emit_mark(conn, EVENT_DELIVERED, conn->tracks[n - 1].mark);
+	conn->track_n -= n;
+	conn->track_sent -= n;
+	memmove(conn->tracks, conn->tracks + n, conn->track_n * sizeof(*conn->tracks));
+	if (!conn->track_n) {
+		free(conn->tracks);
+		conn->tracks = NULL;
+		conn->track_cap = 0;
+	}
+}
+
+void conn_sample(struct conn *conn)
+{
+	int unacknowledged = 0;
+	if (!conn->track_n || conn->acked >= conn->tracks[conn->track_n - 1].offset) {
+		loop_unsample(conn);
+	} else if (ioctl(conn->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged >= 0) {
+		conn->acked = conn->written - (uint64_t)unacknowledged;
+	}
+}
+
 void conn_flush(struct conn *conn)
 {
 	while (conn->out.len) {
@@ -197,10 +273,12 @@ void conn_flush(struct conn *conn)
 			return;
 		}
 		buf_consume(&conn->out, (size_t)n);
+		conn->written += (uint64_t)n;
 	}
 	if (!conn->out.len) {
 		buf_fini(&conn->out);
 	}
+	tell_sent(conn);
 	rewatch(conn);
 }
 
@@ -255,6 +333,7 @@ static size_t cut_frames(struct conn *conn, const uint8_t *data, size_t n)
 			break;
 		}
 		used += (size_t)prefix;
+		conn->frames++;
 		if (len) { /* a frame of length 0 means nothing */
 			take_frame(conn, data + used, len);
 		}
@@ -376,10 +455,17 @@ static void read_ready(struct conn *conn)
 	if (conn->state == CONN_ENDING) {
 		return; /* nobody will read it */
 	}
+	uint64_t frames = conn->frames, acked = conn->acked;
 	if (!conn->tls) {
 		feed_frames(conn, raw, (size_t)n);
 	} else if (!feed_tls(conn, raw, (size_t)n)) {
 		return;
+	}
+	if (conn->track_n) {
+		if (conn->frames != frames) {
+			tell_delivered(conn, acked);
+		}
+		conn_sample(conn);
 	}
 	rewatch(conn);
 }
@@ -520,7 +606,14 @@ void conn_command(struct conn *conn, const struct command *command)
 	case COMMAND_SEND:
 		if (conn->state != CONN_BROKEN && conn->state != CONN_ENDING && conn->state != CONN_HANDSHAKE) {
 			send_stanza(conn, command->stanza);
+			if (command->mark) {
+				add_track(conn, command->mark, command->tell_sent);
+			}
 		}
+		break;
+	case COMMAND_HOLD:
+		conn->paused = true;
+		rewatch(conn);
 		break;
 	case COMMAND_RESUME: resume(conn); break;
 	case COMMAND_PROCEED: proceed(conn, command->stanza); break;
@@ -581,6 +674,7 @@ void conn_free(struct conn *conn)
 	buf_fini(&conn->in);
 	buf_fini(&conn->raw);
 	buf_fini(&conn->out);
+	free(conn->tracks);
 	free(conn->self);
 	close(conn->fd);
 	free(conn);

@@ -14,6 +14,13 @@ enum conn_state {
 	CONN_ENDING,    /* the last bytes are on their way */
 };
 
+/* A stanza whose way to the peer is followed. */
+struct track {
+	uint64_t offset; /* of the byte behind it, counted from the connection's start */
+	uint64_t mark;
+	bool tell_sent;
+};
+
 struct conn {
 	struct loop *loop;
 	struct conn *dirty_next;
@@ -29,6 +36,12 @@ struct conn {
 	struct buf raw;       /* bytes from the socket that wait behind a pause, TLS only */
 	struct buf in;        /* the beginning of a frame, or frames behind a pause */
 	struct buf out;       /* bytes for the socket */
+	uint64_t written;     /* bytes that the kernel has taken */
+	uint64_t acked;       /* of these, how many the peer's kernel was last seen to have */
+	uint64_t frames;      /* how many have come */
+	struct track *tracks; /* in order; not yet known to be with the peer */
+	unsigned track_n, track_cap, track_sent; /* the first track_sent of them are in the kernel's hands */
+	struct conn *sampled_next, **sampled_at;
 	char *self;
 	struct ev_io io;
 	struct ev_timer timer; /* idle while open; the end's bound while ending */
@@ -49,6 +62,8 @@ struct conn *conn_new(struct loop *loop, uint64_t id, int fd, int tls_mode);
 void conn_free(struct conn *conn);
 void conn_command(struct conn *conn, const struct command *command);
 void conn_flush(struct conn *conn);
+/* Looks at what the peer's kernel has acknowledged; leaves the list of loop_sample() when that is all. */
+void conn_sample(struct conn *conn);
 
 /* What connections need of their loop. */
 struct ev_loop *loop_ev(struct loop *loop);
@@ -56,6 +71,8 @@ const struct settings *loop_settings(const struct loop *loop);
 struct conn_scratch *loop_scratch(struct loop *loop);
 struct tls_credentials *loop_credentials(struct loop *loop);
 void loop_mark_dirty(struct loop *loop, struct conn *conn);
+void loop_sample(struct loop *loop, struct conn *conn); /* has conn_sample() called now and then */
+void loop_unsample(struct conn *conn);
 void loop_emit(struct loop *loop, struct event *event);
 void loop_remove(struct loop *loop, struct conn *conn); /* frees it and its handle */
 

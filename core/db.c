@@ -21,11 +21,17 @@
 #define WRITE_TRIES 6     /* times BUSY_MS that a write waits */
 #define GROUP_MAX   1000  /* writes in one transaction */
 
+#define STATEMENTS 64 /* cached statements of a connection; more are an error, since each is named by a constant */
+
 /* One thread's connection. */
 struct db_conn {
 	struct db_conn *next;
 	struct sqlite3 *handle;
 	char *file;
+	struct {
+		const char *sql;
+		sqlite3_stmt *stmt;
+	} statements[STATEMENTS];
 };
 
 struct db_writer {
@@ -36,7 +42,8 @@ struct db_writer {
 	pthread_cond_t work, idle;
 	struct db_request *first, **last;
 	size_t waiting;
-	bool busy, stopping;
+	bool busy, stopping, configured;
+	enum stk_durability durability;
 	char *file;
 };
 
@@ -144,7 +151,7 @@ static struct sqlite3 *open_file(const struct db *db, const char *file)
 	}
 	sqlite3_busy_timeout(handle, BUSY_MS);
 	sqlite3_extended_result_codes(handle, 0);
-	if (run(handle, path, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; "
+	if (run(handle, path, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; "
 	                      "PRAGMA foreign_keys = ON") < 0) {
 		sqlite3_close(handle);
 		return NULL;
@@ -177,10 +184,39 @@ void db_thread_fini(struct db *db)
 	while (connections) {
 		struct db_conn *conn = connections;
 		connections = conn->next;
+		for (int i = 0; i < STATEMENTS && conn->statements[i].sql; i++) {
+			sqlite3_finalize(conn->statements[i].stmt);
+		}
 		sqlite3_close(conn->handle);
 		free(conn->file);
 		free(conn);
 	}
+}
+
+struct sqlite3_stmt *db_statement(struct sqlite3 *handle, const char *sql)
+{
+	struct db_conn *conn = connections;
+	while (conn && conn->handle != handle) {
+		conn = conn->next;
+	}
+	int i = 0;
+	while (conn && i < STATEMENTS && conn->statements[i].sql && conn->statements[i].sql != sql) {
+		i++;
+	}
+	if (!conn || i == STATEMENTS) {
+		log_write(LOG_ERR, "db: %s", conn ? "too many statements; is the SQL a constant?" : "a statement for another thread's connection");
+		return NULL;
+	}
+	sqlite3_stmt *stmt = conn->statements[i].stmt;
+	if (!stmt && sqlite3_prepare_v3(handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL) != SQLITE_OK) {
+		log_write(LOG_ERR, "db: %s: %s: %s", conn->file, sql, sqlite3_errmsg(handle));
+		return NULL;
+	}
+	conn->statements[i].sql = sql;
+	conn->statements[i].stmt = stmt;
+	sqlite3_reset(stmt);
+	sqlite3_clear_bindings(stmt);
+	return stmt;
 }
 
 /* ---- writing ---- */
@@ -222,9 +258,19 @@ static void run_request(struct sqlite3 *handle, struct db_request *request)
 	sqlite3_exec(handle, "RELEASE one", NULL, NULL, NULL);
 }
 
+static struct sqlite3 *open_writer(struct db_writer *writer)
+{
+	static const char *const levels[] = { "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL", "PRAGMA synchronous = OFF" };
+	struct sqlite3 *handle = db_get(writer->db, "", writer->file, NULL);
+	if (handle && !writer->configured) {
+		writer->configured = run(handle, writer->file, levels[writer->durability]) == 0;
+	}
+	return handle && writer->configured ? handle : NULL;
+}
+
 static void run_group(struct db_writer *writer, struct db_request *list)
 {
-	struct sqlite3 *handle = db_get(writer->db, "", writer->file, NULL);
+	struct sqlite3 *handle = open_writer(writer);
 	int rc = handle ? begin(handle, writer->file) : -EIO;
 	for (struct db_request *request = list; request && rc == 0; request = request->next) {
 		run_request(handle, request);
@@ -318,6 +364,18 @@ static struct db_writer *get_writer(struct db *db, const char *file)
 	}
 	pthread_mutex_unlock(&db->lock);
 	return writer;
+}
+
+int db_durability(struct db *db, const char *file, enum stk_durability durability)
+{
+	struct db_writer *writer = get_writer(db, file);
+	if (!writer) {
+		return -ENOMEM;
+	}
+	pthread_mutex_lock(&writer->lock);
+	writer->durability = durability; /* its thread reads it after it was given its first write, under the same lock */
+	pthread_mutex_unlock(&writer->lock);
+	return 0;
 }
 
 int db_write(struct db *db, const char *file, struct db_request *request)

@@ -27,6 +27,10 @@ struct db_request {
 struct db *db_new(const char *state_dir, void (*deliver)(struct db_request *list, void *arg), void *arg);
 /* This thread's connection to FILE, brought up to date by the migrations of module NAME. NULL: logged. */
 struct sqlite3 *db_get(struct db *db, const char *name, const char *file, const char *const *migrations);
+/* What a commit to FILE promises; before the file's writer opens it. 0 or -ENOMEM. */
+int db_durability(struct db *db, const char *file, enum stk_durability durability);
+/* See stk_db_statement(). */
+struct sqlite3_stmt *db_statement(struct sqlite3 *handle, const char *sql);
 /* Queues a write. 0; -EAGAIN: the queue is full; -errno: no writer. The request stays the caller's on error. */
 int db_write(struct db *db, const char *file, struct db_request *request);
 /* Waits until everything queued has been delivered. */

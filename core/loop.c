@@ -18,6 +18,7 @@
 #include "core/log.h"
 
 #define ACCEPT_BATCH 64  /* connections taken in one go, so that those that are open get their turn */
+#define SAMPLE_EVERY 0.25 /* seconds between looks at what peers have acknowledged */
 #define ACCEPT_PAUSE 0.2 /* seconds without accepting when descriptors have run out */
 
 struct listener {
@@ -43,7 +44,8 @@ struct loop {
 	struct slot *slots; /* the first is never used: handle 0 is none */
 	uint32_t slot_count, first_free;
 	size_t connections;
-	struct conn *dirty;
+	struct conn *dirty, *sampled;
+	struct ev_timer sample;
 	struct conn_scratch scratch;
 	bool full_told;
 };
@@ -81,6 +83,49 @@ void loop_mark_dirty(struct loop *loop, struct conn *conn)
 		conn->dirty = true;
 		conn->dirty_next = loop->dirty;
 		loop->dirty = conn;
+	}
+}
+
+void loop_sample(struct loop *loop, struct conn *conn)
+{
+	if (conn->sampled_at) {
+		return;
+	}
+	if (!loop->sampled) {
+		ev_timer_again(loop->ev, &loop->sample);
+	}
+	conn->sampled_next = loop->sampled;
+	conn->sampled_at = &loop->sampled;
+	if (loop->sampled) {
+		loop->sampled->sampled_at = &conn->sampled_next;
+	}
+	loop->sampled = conn;
+}
+
+void loop_unsample(struct conn *conn)
+{
+	if (!conn->sampled_at) {
+		return;
+	}
+	*conn->sampled_at = conn->sampled_next;
+	if (conn->sampled_next) {
+		conn->sampled_next->sampled_at = conn->sampled_at;
+	}
+	conn->sampled_at = NULL;
+}
+
+static void on_sample(struct ev_loop *ev, struct ev_timer *timer, int events)
+{
+	(void)events;
+	struct loop *loop = timer->data;
+	struct conn *conn = loop->sampled;
+	while (conn) {
+		struct conn *next = conn->sampled_next;
+		conn_sample(conn);
+		conn = next;
+	}
+	if (!loop->sampled) {
+		ev_timer_stop(ev, timer);
 	}
 }
 
@@ -149,6 +194,7 @@ void loop_remove(struct loop *loop, struct conn *conn)
 	if (conn->dirty) {
 		undirty(loop, conn);
 	}
+	loop_unsample(conn);
 	loop->slots[i].conn = NULL;
 	loop->slots[i].next_free = loop->first_free;
 	loop->first_free = i;
@@ -319,15 +365,36 @@ void loop_stop_listening(struct loop *loop)
 
 /* ---- commands ---- */
 
+static struct command *new_command(enum command_kind kind, uint64_t conn, struct stk_stanza *stanza, size_t extra)
+{
+	struct command *command = malloc(sizeof(*command) + extra);
+	if (!command) {
+		stk_stanza_unref(stanza);
+		return NULL;
+	}
+	*command = (struct command){ .mail.kind = (int)kind, .conn = conn, .stanza = stanza };
+	return command;
+}
+
+int loop_send_tracked(struct loop *loop, uint64_t conn, struct stk_stanza *stanza, uint64_t mark, bool tell_sent)
+{
+	struct command *command = new_command(COMMAND_SEND, conn, stanza, 0);
+	if (!command) {
+		return -ENOMEM;
+	}
+	command->mark = mark;
+	command->tell_sent = tell_sent;
+	mailbox_put(&loop->inbox, &command->mail);
+	return 0;
+}
+
 int loop_command(struct loop *loop, enum command_kind kind, uint64_t conn, struct stk_stanza *stanza, const char *self)
 {
 	size_t size = self ? strlen(self) + 1 : 0;
-	struct command *command = malloc(sizeof(*command) + size);
+	struct command *command = new_command(kind, conn, stanza, size);
 	if (!command) {
-		stk_stanza_unref(stanza);
 		return -ENOMEM;
 	}
-	*command = (struct command){ .mail.kind = (int)kind, .conn = conn, .stanza = stanza };
 	if (self) {
 		memcpy(command->self, self, size);
 	}
@@ -381,6 +448,8 @@ struct loop *loop_new(struct ev_loop *ev, struct mailbox *events, const struct s
 		return NULL;
 	}
 	loop->credentials = tls_credentials_ref(credentials);
+	ev_timer_init(&loop->sample, on_sample, SAMPLE_EVERY, SAMPLE_EVERY);
+	loop->sample.data = loop;
 	mailbox_init(&loop->inbox, ev);
 	return loop;
 }
@@ -405,6 +474,7 @@ void loop_free(struct loop **loop_ptr)
 		}
 	}
 	loop_run_commands(loop);
+	ev_timer_stop(loop->ev, &loop->sample);
 	mailbox_fini(&loop->inbox);
 	tls_credentials_unref(loop->credentials);
 	buf_fini(&loop->scratch.frame);

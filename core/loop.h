@@ -26,6 +26,8 @@ enum event_kind {
 	EVENT_SECURED, /* the TLS handshake that COMMAND_PROCEED began is done */
 	EVENT_BROKEN,  /* nothing more will be read; the router is to end it: code, why */
 	EVENT_CLOSED,  /* gone by itself: why */
+	EVENT_SENT,      /* all tracked stanzas up to mark have been given to the kernel */
+	EVENT_DELIVERED, /* ... are with the peer */
 };
 
 struct event {
@@ -35,6 +37,7 @@ struct event {
 	const char *from;
 	const char *why; /* constant text */
 	int code;
+	uint64_t mark;
 	int tls; /* enum listen_tls of the listener */
 	bool secure;
 	char address[56]; /* "ADDRESS:PORT", IPv6 in brackets */
@@ -44,7 +47,8 @@ void event_free(struct event *event);
 
 /* Commands, in the loop's mailbox. */
 enum command_kind {
-	COMMAND_SEND,    /* stanza */
+	COMMAND_SEND,    /* stanza; mark and tell_sent when it is tracked */
+	COMMAND_HOLD,    /* stop reading until COMMAND_RESUME */
 	COMMAND_RESUME,  /* before login a connection waits after each stanza until the router has dealt with it */
 	COMMAND_PROCEED, /* stanza in clear, then the TLS handshake */
 	COMMAND_LOGIN,   /* self: the account is known, larger frames are read and no longer one by one */
@@ -56,6 +60,8 @@ struct command {
 	struct mail mail;
 	uint64_t conn;
 	struct stk_stanza *stanza; /* one reference, or NULL */
+	uint64_t mark;             /* 0: not tracked */
+	bool tell_sent;
 	char self[];               /* COMMAND_LOGIN and COMMAND_SELF */
 };
 
@@ -67,6 +73,8 @@ int loop_listen(struct loop *loop, const struct settings_listen *listen, char *e
 void loop_stop_listening(struct loop *loop);
 /* Gives the loop a command. SELF may be NULL. The reference to STANZA is taken in every case. 0 or -ENOMEM. Thread-safe. */
 int loop_command(struct loop *loop, enum command_kind kind, uint64_t conn, struct stk_stanza *stanza, const char *self);
+/* COMMAND_SEND of a tracked stanza: EVENT_DELIVERED, and EVENT_SENT if TELL_SENT, come back with MARK, or with a later one. */
+int loop_send_tracked(struct loop *loop, uint64_t conn, struct stk_stanza *stanza, uint64_t mark, bool tell_sent);
 /* Deals with the commands that wait; true when there were any. The loop's thread. */
 bool loop_run_commands(struct loop *loop);
 /* Writes what connections have waiting: once an iteration, so that frames share TCP segments. The loop's thread. */

@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/log.h"
 #include "core/server.h"
@@ -197,6 +199,73 @@ void modapi_stop_timers(struct stk_module *module)
 	}
 }
 
+/* ---- descriptors ---- */
+
+static void on_watch(struct ev_loop *ev, struct ev_io *watcher, int events)
+{
+	(void)ev;
+	struct stk_watch *watch = watcher->data;
+	struct stk_module *module = watch->module;
+	double entered = module_enter();
+	watch->fn(module, watcher->fd, (events & EV_READ ? STK_READ : 0) | (events & EV_WRITE ? STK_WRITE : 0), watch->arg);
+	module_leave(module, "watch", entered);
+}
+
+void stk_watch_set(struct stk_watch *watch, unsigned events)
+{
+	struct ev_loop *ev = watch->module->server->ev;
+	int wanted = (events & STK_READ ? EV_READ : 0) | (events & STK_WRITE ? EV_WRITE : 0);
+	ev_io_stop(ev, &watch->ev);
+	if (wanted) {
+		ev_io_set(&watch->ev, watch->ev.fd, wanted);
+		ev_io_start(ev, &watch->ev);
+	}
+}
+
+int stk_watch(struct stk_module *module, int fd, unsigned events, stk_io_fn *fn, void *arg, struct stk_watch **out)
+{
+	if (fd < 0 || !fn || module->state == MODULE_CLOSING) {
+		return fd < 0 || !fn ? -EINVAL : -ECANCELED;
+	}
+	struct stk_watch *watch = calloc(1, sizeof(*watch));
+	if (!watch) {
+		return -ENOMEM;
+	}
+	*watch = (struct stk_watch){ .next = module->watches, .at = &module->watches, .module = module, .fn = fn, .arg = arg };
+	if (module->watches) {
+		module->watches->at = &watch->next;
+	}
+	module->watches = watch;
+	ev_io_init(&watch->ev, on_watch, fd, 0);
+	watch->ev.data = watch;
+	stk_watch_set(watch, events);
+	*out = watch;
+	return 0;
+}
+
+void stk_watch_stop(struct stk_watch **watch_ptr)
+{
+	struct stk_watch *watch = watch_ptr ? *watch_ptr : NULL;
+	if (!watch) {
+		return;
+	}
+	*watch_ptr = NULL;
+	ev_io_stop(watch->module->server->ev, &watch->ev);
+	*watch->at = watch->next;
+	if (watch->next) {
+		watch->next->at = watch->at;
+	}
+	free(watch);
+}
+
+void modapi_stop_watches(struct stk_module *module)
+{
+	while (module->watches) {
+		struct stk_watch *watch = module->watches;
+		stk_watch_stop(&watch);
+	}
+}
+
 /* ---- jobs and posts ---- */
 
 int stk_job(struct stk_module *module, uint64_t key, stk_work_fn *work, stk_done_fn *done, void *arg)
@@ -256,6 +325,19 @@ void stk_log(struct stk_module *module, int level, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	log_write(level, "%s: %s", module->name, text);
+}
+
+/* A clock that is set back stands still until it has caught up, so that times of messages are in their order. */
+int64_t stk_now_ms(void)
+{
+	static _Atomic int64_t latest;
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	int64_t last = atomic_load_explicit(&latest, memory_order_relaxed);
+	while (last < ms && !atomic_compare_exchange_weak_explicit(&latest, &last, ms, memory_order_relaxed, memory_order_relaxed)) {
+	}
+	return last > ms ? last : ms;
 }
 
 void *stk_data(struct stk_module *module)

@@ -13,6 +13,16 @@ struct sqlite3 *stk_db(struct stk_module *module, const char *file, const char *
 	return db_get(module->server->db, module->name, file, migrations);
 }
 
+int stk_db_durability(struct stk_module *module, const char *file, enum stk_durability durability)
+{
+	return module->state == MODULE_LOADING ? db_durability(module->server->db, file, durability) : -EPERM;
+}
+
+struct sqlite3_stmt *stk_db_statement(struct sqlite3 *db, const char *sql)
+{
+	return db_statement(db, sql);
+}
+
 int stk_db_write(struct stk_module *module, const char *file, stk_tx_fn *tx, stk_done_fn *done, void *arg)
 {
 	struct db_request *request = calloc(1, sizeof(*request));

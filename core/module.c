@@ -20,6 +20,8 @@
 #include "core/pending.h"
 #include "core/server.h"
 
+#include <startalkd/service.h>
+
 #define SLOW_CALL 0.050 /* seconds */
 #define KEY_MAX   512   /* bytes of element, type and xmlns together */
 
@@ -80,6 +82,23 @@ const struct handler *module_find_handler(const struct server *server, const str
 		handler = lookup(registry, element, type, NULL);
 	}
 	return handler ? handler : lookup(registry, element, NULL, NULL);
+}
+
+bool module_has_user(struct server *server, const char *bare)
+{
+	struct stk_module *self = NULL;
+	struct provided *provided = server->modules.provided;
+	while (provided && strcmp(provided->name, "users") != 0) {
+		provided = provided->next;
+	}
+	if (!provided || provided->major != 1 || provided->module->state != MODULE_LIVE) {
+		return true;
+	}
+	self = provided->module;
+	double entered = module_enter();
+	bool exists = ((const struct stk_users *)provided->table)->exists(self, bare);
+	module_leave(self, "users", entered);
+	return exists;
 }
 
 const struct mech *module_find_mech(const struct server *server, const char *name)
@@ -170,6 +189,7 @@ static void withdraw(struct module_registry *registry, struct stk_module *module
 			}
 		}
 	}
+	service_withdraw(module);
 	struct mech **at = &registry->mechs;
 	while (*at) {
 		struct mech *mech = *at;
@@ -281,6 +301,7 @@ static void free_module(struct stk_module *module)
 	if (module->conf) {
 		option_free(&table, module->conf);
 	}
+	service_forget(module);
 	free(module->conf);
 	free(module->name);
 	free(module->path);
@@ -449,6 +470,7 @@ void module_quiesce_all(struct server *server)
 		module->state = module->state == MODULE_LIVE ? MODULE_CLOSING : module->state;
 		withdraw(&server->modules, module);
 		modapi_stop_timers(module);
+		modapi_stop_watches(module);
 		pending_cancel(module);
 		workers_cancel(server->workers, module);
 	}
@@ -477,7 +499,8 @@ void module_unload_all(struct server *server)
 
 void server_print_plan(const struct server *server, FILE *out)
 {
-	static const char *const kinds[] = { "session-bound", "session-available", "session-closed", "stanza-in", "stanza-out" };
+	static const char *const kinds[] = { "session-bound", "session-available", "session-closed", "stanza-in", "stanza-out",
+		                             "route", "sent", "delivered" };
 	fprintf(out, "modules, in load order:\n");
 	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {
 		fprintf(out, "  %-16s %-8s %s\n", module->name, module->def->version ? module->def->version : "-", module->path);
@@ -485,6 +508,10 @@ void server_print_plan(const struct server *server, FILE *out)
 	fprintf(out, "SASL mechanisms:\n");
 	for (const struct mech *mech = server->modules.mechs; mech; mech = mech->next) {
 		fprintf(out, "  %-16s %s\n", mech->name, mech->module->name);
+	}
+	fprintf(out, "services:\n");
+	for (const struct provided *provided = server->modules.provided; provided; provided = provided->next) {
+		fprintf(out, "  %-16s %-8s %u.%u\n", provided->name, provided->module->name, provided->major, provided->minor);
 	}
 	fprintf(out, "handlers (element, type, xmlns, module; the most exact match is taken):\n");
 	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {

@@ -46,6 +46,34 @@ struct stk_timer {
 	void *arg;
 };
 
+/* A descriptor that a module watches. */
+struct stk_watch {
+	struct ev_io ev;
+	struct stk_watch *next, **at; /* of its module */
+	struct stk_module *module;
+	stk_io_fn *fn;
+	void *arg;
+};
+
+/* What a module offers to others. */
+struct provided {
+	struct provided *next;
+	struct stk_module *module;
+	char *name;
+	uint16_t major, minor;
+	const void *table;
+};
+
+/* A module's reference to what another one offers, or will, or did. */
+struct stk_service {
+	struct stk_service *next; /* of its module */
+	struct stk_module *module;
+	char *name;
+	uint16_t major, minor;
+	const struct provided *found;
+	unsigned seen; /* the registry's generation that FOUND is of */
+};
+
 enum module_state { MODULE_LOADING, MODULE_LIVE, MODULE_CLOSING };
 
 struct stk_module {
@@ -57,6 +85,8 @@ struct stk_module {
 	void *conf, *data;
 	struct handler *handlers;
 	struct stk_timer *timers;
+	struct stk_watch *watches;
+	struct stk_service *services;
 	struct stk_pending *pendings;
 };
 
@@ -67,6 +97,8 @@ struct module_registry {
 	struct registry_table *handlers; /* live ones, by element, type and xmlns */
 	struct hook *hooks[STK_HOOKS];
 	struct mech *mechs;
+	struct provided *provided;
+	unsigned generation; /* grows when what is provided changes */
 	struct {
 		struct stk_module *module;
 		void (*destroy)(void *data);
@@ -86,6 +118,8 @@ void module_unload_all(struct server *server);
 
 /* The handler for a stanza, or NULL. */
 const struct handler *module_find_handler(const struct server *server, const struct stk_stanza *stanza);
+/* Is there an account of this folded bare JID? True when no module can tell. */
+bool module_has_user(struct server *server, const char *bare);
 const struct mech *module_find_mech(const struct server *server, const char *name);
 /* Runs the hooks of EVENT; the first verdict that is not STK_PASS, or STK_PASS. */
 int module_run_hooks(struct server *server, const struct stk_event *event);

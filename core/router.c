@@ -19,6 +19,12 @@
 
 /* ---- errors ---- */
 
+static bool is_request(const struct stk_stanza *stanza)
+{
+	const char *type = stk_stanza_type(stanza);
+	return stanza_element(stanza) == STK_IQ && type && (strcmp(type, "get") == 0 || strcmp(type, "set") == 0);
+}
+
 struct stanza_error {
 	int error; /* errno */
 	const char *code, *type, *condition, *text;
@@ -31,11 +37,15 @@ static const struct stanza_error errors[] = {
 	{ ENOENT, "404", "cancel", "item-not-found", "Not found" },
 	{ ENOTCONN, "405", "cancel", "not-allowed", "Not allowed in this state" },
 	{ EEXIST, "409", "cancel", "conflict", "It exists already" },
+	{ ENOSPC, "500", "wait", "resource-constraint", "The server's disk is full" },
+	{ EROFS, "500", "wait", "resource-constraint", "The server cannot write to its disk" },
+	{ EBUSY, "500", "wait", "resource-constraint", "The server's database is locked" },
 	{ EAGAIN, "500", "wait", "resource-constraint", "Too busy, try again later" },
 	{ ENOMEM, "500", "wait", "resource-constraint", "Too busy, try again later" },
 	{ EOPNOTSUPP, "501", "cancel", "feature-not-implemented", "Not implemented" },
 	{ ENOSYS, "503", "cancel", "service-unavailable", "No module is handling this query" },
 	{ ECANCELED, "503", "cancel", "service-unavailable", "The module was withdrawn" },
+	{ EHOSTDOWN, "404", "cancel", "remote-server-not-found", "This server does not serve that domain" },
 	{ EHOSTUNREACH, "503", "cancel", "service-unavailable", "Authentication required" },
 	{ EDESTADDRREQ, "503", "cancel", "service-unavailable", "Bind a resource first" },
 	{ ETIMEDOUT, "504", "wait", "remote-server-timeout", "No answer in time" },
@@ -74,30 +84,36 @@ static int send_iq_error(struct stk_session *session, const struct stk_stanza *r
 	return router_deliver(session, answer);
 }
 
-/* A message that nobody takes comes back, unless it is one that must not be answered. */
-static void return_message(struct stk_session *session, const struct stk_stanza *message, int error)
+/* What comes back of a message or presence; errors and receipts are never answered. */
+static void send_back(struct stk_session *session, const struct stk_stanza *stanza, int error)
 {
-	static const char *const silent[] = { "error", "headline", "typing", "readmark", "mstat", NULL };
-	const char *type = stk_stanza_type(message);
-	for (size_t i = 0; silent[i] && type; i++) {
-		if (strcmp(type, silent[i]) == 0) {
-			return;
-		}
+	const char *type = stk_stanza_type(stanza);
+	struct stk_stanza *answer = NULL;
+	if (!type || (strcmp(type, "error") != 0 && strcmp(type, "mstat") != 0)) {
+		answer = stk_stanza_copy(stanza);
 	}
-	struct stk_stanza *answer = stk_stanza_copy(message);
 	if (!answer) {
 		return;
 	}
 	stk_node_set(stk_stanza_edit(answer), "type", "error");
-	stk_stanza_set_from(answer, stk_stanza_to(message));
-	stk_stanza_set_to(answer, session->jid);
+	stk_stanza_set_from(answer, stk_stanza_to(stanza));
+	stk_stanza_set_to(answer, session->bare);
 	add_error(answer, error);
 	router_deliver(session, answer);
 }
 
+void stk_bounce(struct stk_session *session, const struct stk_stanza *stanza, int error)
+{
+	if (is_request(stanza)) {
+		send_iq_error(session, stanza, error);
+	} else if (stk_stanza_element(stanza) != STK_IQ) {
+		send_back(session, stanza, error);
+	}
+}
+
 /* ---- out ---- */
 
-int router_deliver(struct stk_session *session, struct stk_stanza *stanza)
+static int deliver_tracked(struct stk_session *session, struct stk_stanza *stanza, uint64_t mark, bool tell_sent)
 {
 	if (!stanza || stanza_failed(stanza)) {
 		stk_stanza_unref(stanza);
@@ -115,7 +131,17 @@ int router_deliver(struct stk_session *session, struct stk_stanza *stanza)
 		return -ECANCELED;
 	}
 	stanza_seal(stanza);
-	return loop_command(session->server->loop, COMMAND_SEND, session->id, stanza, NULL);
+	return loop_send_tracked(session->server->loop, session->id, stanza, mark, tell_sent);
+}
+
+int router_deliver(struct stk_session *session, struct stk_stanza *stanza)
+{
+	return deliver_tracked(session, stanza, 0, false);
+}
+
+int stk_send_tracked(struct stk_session *session, struct stk_stanza *stanza, uint64_t mark, bool tell_sent)
+{
+	return deliver_tracked(session, stanza, mark, tell_sent);
 }
 
 int router_fail(struct stk_stanza *request, int error)
@@ -167,6 +193,12 @@ int stk_send(struct stk_module *module, struct stk_stanza *stanza)
 	if (!to || stk_jid_parse(&parts, to) < 0) {
 		stk_stanza_unref(stanza);
 		return stanza ? -EINVAL : -ENOMEM;
+	}
+	struct stk_event event = { .size = sizeof(event), .hook = STK_ROUTE, .stanza = stanza };
+	int verdict = module_run_hooks(module->server, &event);
+	if (verdict != STK_PASS) {
+		stk_stanza_unref(stanza);
+		return verdict < 0 ? verdict : 0;
 	}
 	int count = 0;
 	struct stk_session *one = parts.resource_len ? session_by_jid(module->server, to) : NULL;
@@ -280,12 +312,6 @@ static void on_starttls(struct stk_session *session)
 	}
 }
 
-static bool is_request(const struct stk_stanza *stanza)
-{
-	const char *type = stk_stanza_type(stanza);
-	return stanza_element(stanza) == STK_IQ && type && (strcmp(type, "get") == 0 || strcmp(type, "set") == 0);
-}
-
 /* Welcomed, not logged in. */
 static void input_stream(struct stk_session *session, const struct stk_stanza *stanza)
 {
@@ -331,9 +357,43 @@ static int call_handler(const struct handler *handler, struct stk_session *sessi
 	return verdict;
 }
 
+/* Can there be somebody at the stanza's destination? 0, -EINVAL: no JID, -EHOSTDOWN: no domain of ours, -ENOENT: nobody. A user's bare
+ * JID is good whether the user is online or not; a request is for a session that is there. */
+static int check_destination(const struct stk_session *session, const struct stk_stanza *stanza)
+{
+	const char *to = stk_stanza_to(stanza);
+	struct stk_jid parts;
+	char bare[STK_JID_MAX + 1], folded[STK_JID_MAX + 1];
+	if (stk_jid_parse(&parts, to) < 0) {
+		return -EINVAL;
+	}
+	bool own = strncmp(to, session->bare, strlen(session->bare)) == 0; /* the usual spelling, checked below */
+	if (own && (to[strlen(session->bare)] == '\0' || to[strlen(session->bare)] == '/')) {
+		return 0;
+	}
+	if (stk_jid_bare(to, bare, sizeof(bare)) < 0 || stk_jid_fold(bare, folded, sizeof(folded)) < 0) {
+		return -EINVAL;
+	}
+	const char *at = strchr(folded, '@');
+	if (!serve_domain(session->server, at ? at + 1 : folded)) {
+		return -EHOSTDOWN;
+	}
+	bool foreign_resource = parts.resource_len && is_request(stanza) && !stk_jid_same(bare, session->bare);
+	if (foreign_resource && !session_by_jid(session->server, to)) {
+		return -ENOENT;
+	}
+	return !at || session_of_user(session->server, bare) || module_has_user(session->server, folded) ? 0 : -ENOENT;
+}
+
 static void dispatch(struct stk_session *session, struct stk_stanza *stanza)
 {
 	struct server *server = session->server;
+	int destination = check_destination(session, stanza);
+	if (destination < 0) {
+		log_write(LOG_DEBUG, "router: %s: nobody at %s", session->address, stk_stanza_to(stanza));
+		stk_bounce(session, stanza, destination);
+		return;
+	}
 	struct stk_event event = { .size = sizeof(event), .hook = STK_STANZA_IN, .session = session, .stanza = stanza };
 	bool request = is_request(stanza);
 	int verdict = module_run_hooks(server, &event);
@@ -343,7 +403,7 @@ static void dispatch(struct stk_session *session, struct stk_stanza *stanza)
 		if (request && !context->answered && !context->deferred) {
 			router_fail(stanza, verdict < 0 ? verdict : -EACCES);
 		} else if (verdict < 0 && stanza_element(stanza) == STK_MESSAGE) {
-			return_message(session, stanza, verdict);
+			send_back(session, stanza, verdict);
 		}
 		return;
 	}
@@ -355,7 +415,7 @@ static void dispatch(struct stk_session *session, struct stk_stanza *stanza)
 	if (request) {
 		settle(session, stanza, handler, verdict);
 	} else if (stanza_element(stanza) == STK_MESSAGE && verdict <= STK_PASS && session->state == SESSION_BOUND) {
-		return_message(session, stanza, verdict < 0 ? verdict : -ENOSYS);
+		send_back(session, stanza, verdict < 0 ? verdict : -ENOSYS);
 	} else if (verdict <= STK_PASS) {
 		log_write(LOG_DEBUG, "router: %s: %s xmlns %s: nobody took it", session->address,
 		          stk_node_name(stk_stanza_root(stanza)), stk_stanza_xmlns(stanza) ? stk_stanza_xmlns(stanza) : "-");
@@ -455,6 +515,14 @@ static void on_event(struct server *server, struct event *event)
 		if (session) {
 			session->secure = true;
 			session->state = session->state == SESSION_SECURING ? SESSION_STREAM : session->state;
+		}
+		break;
+	case EVENT_SENT:
+	case EVENT_DELIVERED:
+		if (session) {
+			struct stk_event told = { .size = sizeof(told), .session = session, .mark = event->mark };
+			told.hook = event->mail.kind == EVENT_SENT ? STK_SENT : STK_DELIVERED;
+			module_run_hooks(server, &told);
 		}
 		break;
 	case EVENT_BROKEN:

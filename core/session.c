@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/log.h"
 #include "core/router.h"
@@ -82,6 +81,13 @@ int64_t stk_session_login_at(const struct stk_session *session)
 int64_t stk_session_bound_at(const struct stk_session *session)
 {
 	return session->bound_at;
+}
+
+void stk_session_hold(struct stk_session *session, bool hold)
+{
+	if (session->state == SESSION_BOUND) {
+		loop_command(session->server->loop, hold ? COMMAND_HOLD : COMMAND_RESUME, session->id, NULL, NULL);
+	}
 }
 
 void *stk_session_get(const struct stk_session *session, int slot)
@@ -306,13 +312,6 @@ void session_end_all(struct server *server, int code, const char *reason)
 
 /* ---- bind and presence ---- */
 
-static int64_t clock_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 int stk_session_bind(struct stk_session *session, const char *resource)
 {
 	if (session->state == SESSION_BOUND) {
@@ -346,7 +345,7 @@ int stk_session_bind(struct stk_session *session, const char *resource)
 	*at = session;
 	session->user = user;
 	session->state = SESSION_BOUND;
-	session->bound_at = clock_ms();
+	session->bound_at = stk_now_ms();
 	session->bound_due = true;
 	session->server->sessions.bound++;
 	session_set_deadline(session, 0);

@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
+
+#include <sqlite3.h>
 
 #include <startalkd/module.h>
+#include <startalkd/service.h>
 
 #include "credential.h"
+#include "names.h"
 #include "rsa.h"
 #include "users.h"
 #include "verifier.h"
@@ -54,6 +57,8 @@ struct state {
 	bool again;     /* something was not written: look whether the file has changed or not */
 	bool dirty_log; /* a plain password may stand in the write-ahead log */
 	struct ended *ended;
+	struct sqlite3 *db; /* the router thread's connection */
+	struct names names; /* of all accounts; router thread */
 };
 
 /* ---- logging in ---- */
@@ -215,13 +220,6 @@ struct rewrite {
 	char *plain, *folded, *username, verifier[VERIFIER_MAX];
 };
 
-static int64_t clock_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 struct ending {
 	struct stk_module *module;
 	const struct ended *ended;
@@ -274,7 +272,7 @@ static void end_sessions(struct stk_module *module, const struct change *change)
 	struct ending ending = { .module = module, .ended = ended };
 	int count = ended->what ? stk_sessions(module, jid, end_older, &ending) : 0;
 	stk_log(module, LOG_DEBUG, "users: %s: %s (%d sessions)", jid, change->what, count);
-	forget_ended(state, clock_ms() - KEEP_MS);
+	forget_ended(state, stk_now_ms() - KEEP_MS);
 }
 
 static int on_bound(struct stk_module *module, const struct stk_event *event, void *arg)
@@ -290,6 +288,54 @@ static int on_bound(struct stk_module *module, const struct stk_event *event, vo
 	}
 	return STK_PASS;
 }
+
+/* ---- who has an account ---- */
+
+static bool name_of(const char *username, const char *domain, char *out, size_t size)
+{
+	char whole[STK_JID_MAX + 1];
+	int n = username && domain ? snprintf(whole, sizeof(whole), "%s@%s", username, domain) : (int)sizeof(whole);
+	return n < (int)sizeof(whole) && stk_jid_fold(whole, out, size) == 0;
+}
+
+static void follow_name(struct stk_module *module, const struct change *change)
+{
+	struct state *state = stk_data(module);
+	char bare[STK_JID_MAX + 1];
+	if (!change->what || !name_of(change->username, change->domain, bare, sizeof(bare))) {
+		return;
+	}
+	if (strcmp(change->what, "deleted") == 0) {
+		names_remove(&state->names, bare);
+	} else if (strcmp(change->what, "new") == 0 && names_add(&state->names, bare) < 0) {
+		stk_log(module, LOG_ERR, "users: %s: out of memory: others cannot write to this user until the server is restarted", bare);
+	}
+}
+
+static int load_name(const char *username, const char *domain, void *arg)
+{
+	char bare[STK_JID_MAX + 1];
+	return name_of(username, domain, bare, sizeof(bare)) ? names_add(arg, bare) : 0;
+}
+
+/* Somebody unknown may have been added since the last poll: one look at the index then, which does not wait for locks. */
+static bool user_exists(struct stk_module *module, const char *bare)
+{
+	struct state *state = stk_data(module);
+	const char *at = strchr(bare, '@');
+	char folded[STK_JID_PART_MAX + 1];
+	struct user user;
+	if (names_has(&state->names, bare) || !at || at - bare >= (int)sizeof(folded)) {
+		return at && names_has(&state->names, bare);
+	}
+	memcpy(folded, bare, (size_t)(at - bare));
+	folded[at - bare] = '\0';
+	bool found = users_find(state->db, folded, at + 1, &user) == 1;
+	users_fini(&user);
+	return found && names_add(&state->names, bare) == 0;
+}
+
+/* ---- what has to be written ---- */
 
 static void free_rewrite(struct rewrite *rewrite)
 {
@@ -423,6 +469,7 @@ static void looked(struct stk_module *module, int status, void *arg)
 	}
 	for (const struct change *change = poll->changes; change && status == 0; change = change->next) {
 		if (change->username && change->domain) {
+			follow_name(module, change);
 			end_sessions(module, change);
 		}
 	}
@@ -480,6 +527,7 @@ static void unload(struct stk_module *module)
 		return;
 	}
 	forget_ended(state, INT64_MAX);
+	names_fini(&state->names);
 	if (state->key) {
 		gnutls_privkey_deinit(state->key);
 	}
@@ -490,15 +538,21 @@ static void unload(struct stk_module *module)
 static int start(struct stk_module *module, struct state *state)
 {
 	static const struct stk_mech plain = { .size = sizeof(plain), .name = "PLAIN", .step = step, .abort = forget };
+	static const struct stk_users users = { .size = sizeof(users), .exists = user_exists };
 	struct sqlite3 *db = stk_db(module, USERS_FILE, users_migrations);
 	if (!db || users_set_default_domain(db, stk_domains(module)[0]) < 0) {
 		return -EIO;
 	}
-	state->key = rsa_open(module, state->conf->rsa_key);
+	state->db = db;
+	sqlite3_busy_timeout(db, 0); /* the router thread must not wait; from here on it only looks names up */
+	int rc = names_init(&state->names);
+	rc = rc < 0 ? rc : users_each_name(db, load_name, &state->names);
+	state->key = rc < 0 ? NULL : rsa_open(module, state->conf->rsa_key);
 	if (!state->key) {
-		return -EIO;
+		return rc < 0 ? rc : -EIO;
 	}
-	int rc = stk_mech(module, &plain);
+	rc = stk_mech(module, &plain);
+	rc = rc < 0 ? rc : stk_provide(module, "users", 1, 0, &users);
 	rc = rc < 0 ? rc : stk_on(module, STK_SESSION_BOUND, 100, on_bound, NULL);
 	if (rc == 0 && !stk_timer(module, 0, state->conf->poll_interval, poll_table, NULL)) {
 		rc = -ENOMEM;

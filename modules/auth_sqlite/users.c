@@ -131,6 +131,17 @@ int users_set_default_domain(struct sqlite3 *db, const char *domain)
 	return finish(db, stmt);
 }
 
+int users_each_name(struct sqlite3 *db, int (*each)(const char *, const char *, void *), void *arg)
+{
+	sqlite3_stmt *stmt = prepare(db, "SELECT username, domain FROM users");
+	int step = SQLITE_ERROR, rc = 0;
+	while (stmt && rc == 0 && (step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		rc = each((const char *)sqlite3_column_text(stmt, 0), (const char *)sqlite3_column_text(stmt, 1), arg);
+	}
+	sqlite3_finalize(stmt);
+	return rc < 0 ? rc : step == SQLITE_DONE ? 0 : -EIO;
+}
+
 /* ---- changes ---- */
 
 int64_t users_data_version(struct sqlite3 *db)

@@ -24,6 +24,9 @@ void users_fini(struct user *user);
 /* Sets the domain that rows without one get. 0 or -errno. */
 int users_set_default_domain(struct sqlite3 *db, const char *domain);
 
+/* Calls EACH with every account, until it returns below 0. 0 or -errno. */
+int users_each_name(struct sqlite3 *db, int (*each)(const char *username, const char *domain, void *arg), void *arg);
+
 /* One row that has changed, or one that the server has to look at. */
 struct change {
 	struct change *next;

@@ -144,9 +144,19 @@ def test_frames_that_stand_for_nothing_are_ignored(server, connect):
 def test_iq_keys_without_a_module_get_503_whatever_they_are(server, connect):
     client = logged_in(server, connect)
     for fields in (dict(definedKey=22), dict(key="GET_USER_MASK"), dict(key="ADD_PUSH"), dict(key="no_such"), dict(definedKey=777),
-                   dict(key="query", namespace="urn:example:mine"), dict(key="USER_MUCS", definedKey=36),
-                   dict(key="CREATE_MUC", value="room@conference.example.org")):
+                   dict(key="query", namespace="urn:example:mine"), dict(key="USER_MUCS", definedKey=36)):
         assert is_error(client.iq(**fields), "503")
+
+
+def test_requests_to_where_nobody_can_be_get_404(server, connect):
+    client = logged_in(server, connect)
+    bob = connect(server, "bob").login(resource="desk_1")
+    assert is_error(client.iq(key="CREATE_MUC", value="room@conference.example.org"), "404")
+    for to in ("x@elsewhere.net", "elsewhere.net", "nobody@example.org", "bob@example.org/gone"):
+        assert is_error(client.ping(to=to), "404"), to
+    for to in (None, "example.org", "bob@example.org", "BOB@Example.org", bob.jid, client.jid, client.bare):
+        assert client.ping(to=to).inner.value == "ping", to
+    assert is_error(client.ping(to="a@b@c"), "400")
 
 
 def test_an_iq_without_id_is_answered_under_a_made_up_one(server, connect):

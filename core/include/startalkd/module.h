@@ -29,7 +29,10 @@ struct stk_module;
 struct stk_pending;
 struct stk_auth;
 struct stk_timer;
+struct stk_watch;
+struct stk_service;
 struct sqlite3;
+struct sqlite3_stmt;
 
 /* What a handler or hook answers. Below 0 is -errno: the core sends the stanza error that stands for it. */
 enum stk_verdict {
@@ -44,6 +47,9 @@ enum stk_hook {
 	STK_SESSION_CLOSED,    /* it is gone for routing, its data still readable */
 	STK_STANZA_IN,         /* from a session, checked, before its handler */
 	STK_STANZA_OUT,        /* about to be sent to a session */
+	STK_ROUTE,             /* a stanza that a module hands to stk_send(): STK_DONE takes it over (keep it with _ref) */
+	STK_SENT,              /* what was sent with stk_send_tracked() up to `mark` is in the kernel's hands */
+	STK_DELIVERED,         /* ... is with the client: TCP acknowledged it, and a frame came after that */
 	STK_HOOKS              /* how many there are */
 };
 
@@ -108,6 +114,7 @@ struct stk_event {
 	struct stk_session *session;
 	struct stk_stanza *stanza; /* NULL for the session hooks */
 	int reason;                /* STK_SESSION_CLOSED: StreamEnd code, 0 when the peer went */
+	uint64_t mark;             /* STK_SENT, STK_DELIVERED */
 };
 
 struct stk_mech {
@@ -124,6 +131,7 @@ struct stk_mech {
 typedef int stk_stanza_fn(struct stk_module *module, struct stk_session *session, struct stk_stanza *stanza, void *arg);
 typedef int stk_hook_fn(struct stk_module *module, const struct stk_event *event, void *arg);
 typedef void stk_timer_fn(struct stk_module *module, void *arg);
+typedef void stk_io_fn(struct stk_module *module, int fd, unsigned events, void *arg); /* STK_READ, STK_WRITE */
 typedef void stk_post_fn(struct stk_module *module, void *arg);
 typedef bool stk_session_fn(struct stk_session *session, void *arg); /* false: stop */
 typedef void stk_work_fn(struct stk_module *module, void *arg); /* worker thread: only stk_db(), stk_log(), stk_post() */
@@ -140,6 +148,18 @@ int stk_on(struct stk_module *module, enum stk_hook hook, int priority, stk_hook
 int stk_mech(struct stk_module *module, const struct stk_mech *mech);
 /* A place for own data in each session: returns the slot, 0 or above. DESTROY (may be NULL) runs with the session's end. */
 int stk_session_slot(struct stk_module *module, void (*destroy)(void *data));
+
+/* Services: what one module offers to others. A service is a name ("archive"), a version and a constant table of functions whose
+ * first argument is the module that offers it; the tables that the server's own modules offer are in <startalkd/service.h>.
+ * stk_provide() is for load(); one provider a name. The users' major must be equal, their minor not above. TABLE
+ * lives as long as the module is loaded. Errors as stk_handle(). Since 0.1. */
+int stk_provide(struct stk_module *module, const char *service, uint16_t major, uint16_t minor, const void *table);
+/* A reference to a service that may come and go; the core frees it when MODULE is unloaded. NULL: out of memory. */
+struct stk_service *stk_use(struct stk_module *module, const char *service, uint16_t major, uint16_t minor);
+/* The table of who offers the service just now, and that module, or NULL. Good until the caller returns to the core. */
+const void *stk_service(const struct stk_service *service, struct stk_module **provider);
+/* Calls EACH with the names of all services on offer that begin with PREFIX, until it returns false. */
+void stk_services(struct stk_module *module, const char *prefix, bool (*each)(const char *service, void *arg), void *arg);
 
 /* SASL. Since 0.1. */
 const char *stk_auth_domain(const struct stk_auth *auth);  /* the stream's domain */
@@ -159,6 +179,12 @@ void stk_auth_fail(struct stk_auth *auth, const char *user, const char *reason, 
  * it; -EINVAL: no or bad `to`; -ENOENT: nobody there; -ENOMEM. */
 int stk_send(struct stk_module *module, struct stk_stanza *stanza);
 int stk_send_to(struct stk_session *session, struct stk_stanza *stanza); /* to this session whatever `to` says */
+/* As stk_send_to; STK_DELIVERED hooks are told when the client has it, and, when TELL_SENT, STK_SENT hooks when it has left. MARK is
+ * the caller's: above 0 and growing from call to call on one session. One module may track the stanzas of a session. */
+int stk_send_tracked(struct stk_session *session, struct stk_stanza *stanza, uint64_t mark, bool tell_sent);
+/* Sends STANZA back to SESSION, which sent it, as the error that ERROR (-errno) stands for: an IQ error, or a message of type error with
+ * header errcode. Does nothing for what must not be answered. Borrows STANZA. */
+void stk_bounce(struct stk_session *session, const struct stk_stanza *stanza, int error);
 /* Answers an IQ get or set with ANSWER from stk_stanza_result() (NULL: an empty result). -EALREADY: answered before. */
 int stk_reply(struct stk_stanza *request, struct stk_stanza *answer);
 /* Defers the answer: then return STK_LATER. Past TIMEOUT_MS the core answers remote-server-timeout. NULL: out of
@@ -177,6 +203,14 @@ struct stk_session *stk_session_find(struct stk_module *module, uint64_t id); /*
 struct stk_timer *stk_timer(struct stk_module *module, double after, double every, stk_timer_fn *fn, void *arg);
 void stk_timer_stop(struct stk_timer **timer); /* stores NULL; NULL and *NULL are accepted */
 
+/* Watches FD, which stays the module's, for STK_READ and STK_WRITE. 0 with *WATCH, or -errno. stk_watch_set() changes for
+ * what (0: nothing for now). Since 0.1. */
+#define STK_READ  1u
+#define STK_WRITE 2u
+int stk_watch(struct stk_module *module, int fd, unsigned events, stk_io_fn *fn, void *arg, struct stk_watch **watch);
+void stk_watch_set(struct stk_watch *watch, unsigned events);
+void stk_watch_stop(struct stk_watch **watch); /* stores NULL; NULL and *NULL are accepted */
+
 /* Work that blocks or computes. WORK runs on a worker, then DONE (may be NULL) on the router thread. Jobs of a module with equal KEY run one after
  * the other in order; 0: any time. -EAGAIN: the queue is full; -ECANCELED: unloading. Since 0.1. */
 int stk_job(struct stk_module *module, uint64_t key, stk_work_fn *work, stk_done_fn *done, void *arg);
@@ -190,8 +224,17 @@ struct sqlite3 *stk_db(struct stk_module *module, const char *file, const char *
 /* Runs TX in the one writer's open transaction, commits it, perhaps with others, then DONE. TX returns 0, or -errno, which
  * rolls back what it did and reaches DONE as status. DONE (may be NULL) means: on disk. */
 int stk_db_write(struct stk_module *module, const char *file, stk_tx_fn *tx, stk_done_fn *done, void *arg);
+/* What "on disk" means for FILE: FULL (the default) survives a loss of power, NORMAL only one of the process, OFF neither for
+ * certain. In load(), before the first write. 0, -EPERM, -ENOMEM. */
+enum stk_durability { STK_DURABLE_FULL, STK_DURABLE_NORMAL, STK_DURABLE_OFF };
+int stk_db_durability(struct stk_module *module, const char *file, enum stk_durability durability);
+/* The statement for SQL on DB, a connection from stk_db() or a TX: prepared once a connection, handed out reset and without bindings. It is
+ * the core's: sqlite3_reset() it when done with its rows, never finalize it. SQL must be a constant: it is known
+ * by its address. NULL: logged. */
+struct sqlite3_stmt *stk_db_statement(struct sqlite3 *db, const char *sql);
 
 /* The rest. Since 0.1. */
+int64_t stk_now_ms(void); /* the clock, ms since the epoch; never goes back while the process runs. From any thread. */
 void stk_log(struct stk_module *module, int syslog_level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void *stk_data(struct stk_module *module);
 void stk_set_data(struct stk_module *module, void *data);

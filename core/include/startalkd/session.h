@@ -39,6 +39,10 @@ int stk_session_set_presence(struct stk_session *session, bool available, int pr
 /* Sends StreamEnd with CODE and REASON and closes. The session is gone for routing at once. Since 0.1. */
 void stk_session_end(struct stk_session *session, int code, const char *reason);
 
+/* Stops reading what the client sends, or goes on: the client is slowed down by TCP. What has been read already still arrives.
+ * Since 0.1. */
+void stk_session_hold(struct stk_session *session, bool hold);
+
 /* A module's own data in each session; SLOT is what stk_session_slot() returned. NULL until set. Since 0.1. */
 void *stk_session_get(const struct stk_session *session, int slot);
 void stk_session_set(struct stk_session *session, int slot, void *data);
