@@ -45,6 +45,7 @@ static const struct stanza_error errors[] = {
 	{ EOPNOTSUPP, "501", "cancel", "feature-not-implemented", "Not implemented" },
 	{ ENOSYS, "503", "cancel", "service-unavailable", "No module is handling this query" },
 	{ ECANCELED, "503", "cancel", "service-unavailable", "The module was withdrawn" },
+	{ ENOLINK, "503", "wait", "recipient-unavailable", "The recipient is not online" },
 	{ EHOSTDOWN, "404", "cancel", "remote-server-not-found", "This server does not serve that domain" },
 	{ EHOSTUNREACH, "503", "cancel", "service-unavailable", "Authentication required" },
 	{ EDESTADDRREQ, "503", "cancel", "service-unavailable", "Bind a resource first" },

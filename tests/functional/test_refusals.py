@@ -166,8 +166,8 @@ def test_an_iq_without_id_is_answered_under_a_made_up_one(server, connect):
     assert reply.inner.value == "ping" and reply.inner.messageId
 
 
-def test_a_message_that_no_module_takes_comes_back_with_an_error(server, connect):
-    client = logged_in(server, connect)
+def test_a_message_that_no_module_takes_comes_back_with_an_error(make_server, connect):
+    client = logged_in(make_server(plugins={"36-message": None}), connect)
     message = pb.XmppMessage(messageType=1, clientType=3, clientVersion=1, messageId="m-1", body=pb.MessageBody(value="hi"))
     client.send(wire.CHAT, message, client.jid, "bob@example.org")
     back = client.expect(9)

@@ -242,6 +242,34 @@ class Client:
         inner = pb.PresenceMessage(key="notify", definedKey=7, categoryType=category, body=pb.MessageBody(value=data))
         self.send(wire.PRESENCE, inner, self.jid, to)
 
+    # ---- messages ----
+
+    def message(self, to, text="hi", signal=wire.CHAT, message_id=None, kind=1, headers=(), sender=None, **fields):
+        """Sends a message; headers are (name or number, value). Returns its id."""
+        self.ids += 1
+        message_id = f"{self.user}-{id(self)}-{self.ids}" if message_id is None else message_id
+        inner = pb.XmppMessage(messageType=kind, clientType=3, clientVersion=200012, messageId=message_id,
+                               body=pb.MessageBody(value=text), receivedTime=0)
+        for name, value in headers:
+            if isinstance(name, int):
+                inner.body.headers.add(definedKey=name, value=value)
+            else:
+                inner.body.headers.add(key=name, value=value)
+        self.send(signal, inner, sender or self.jid, to, **fields)
+        return message_id
+
+    def receipt(self, message_id, timeout=None):
+        """The mstat for a message; what else comes before it is passed over."""
+        return self.expect(wire.MSTAT, timeout, lambda frame: frame.inner.messageId == message_id)
+
+    def revoke(self, to, message_id, text="revoke a message"):
+        body = json.dumps({"messageId": message_id, "fromId": self.bare, "message": text})
+        return self.message(to, body, wire.REVOKE, message_id, -1, [(3, body)])
+
+    def mark(self, to, read_type, *message_ids, text=None):
+        body = json.dumps([{"id": one} for one in message_ids]) if text is None else text
+        return self.message(to, body, wire.READMARK, headers=[(5, str(read_type))])
+
     def status(self, show, priority="5"):
         inner = pb.PresenceMessage(key="status", value="user_update_status", messageId="s")
         inner.body.headers.add(key="show", value=show)

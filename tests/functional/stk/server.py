@@ -11,7 +11,7 @@ import threading
 from .wire import ROOT
 
 BUILD = os.path.abspath(os.environ.get("STK_BUILDDIR", ROOT))
-PLUGINS = ("10-auth_sqlite", "20-bind", "30-presence", "40-ping")
+PLUGINS = ("10-auth_sqlite", "20-bind", "30-presence", "36-message", "40-ping")
 BAD = re.compile(r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|ThreadSanitizer|definitely lost: [1-9]|Assertion")
 
 
@@ -45,8 +45,10 @@ class Server:
 
     def plugin(self, name, text):
         path = self.path("plugins.d", f"{name}.conf")
-        if text is None:
+        if text is None and os.path.exists(path):
             os.unlink(path)
+        elif text is None:
+            return
         else:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)

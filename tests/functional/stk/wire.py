@@ -15,6 +15,8 @@ sys.path.insert(0, _out.name)
 pb = importlib.import_module("startalk_pb2")
 
 PRESENCE, IQ, SUCCESS, FAILURE, CHAT, AUTH, STREAM_END, WELCOME, STARTTLS, PROCEED = 1, 2, 4, 5, 6, 45, 51, 100, 106, 108
+GROUPCHAT, ERROR, TYPING, NOTE, READMARK, REVOKE, SUBSCRIPTION, MSTAT, HEADLINE = 7, 9, 10, 11, 13, 14, 15, 16, 17
+WEBRTC, CARBON, CONSULT, ENCRYPT, COLLECTION = 110, 128, 132, 136, 140
 INNER = {
     PRESENCE: pb.PresenceMessage, IQ: pb.IQMessage, SUCCESS: pb.ResponseSucceeded, FAILURE: pb.ResponseFailure,
     AUTH: pb.AuthMessage, STREAM_END: pb.StreamEnd, WELCOME: pb.WelcomeMessage, STARTTLS: pb.StartTLS, PROCEED: pb.ProceedTLS,
