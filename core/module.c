@@ -499,8 +499,10 @@ void module_unload_all(struct server *server)
 
 void server_print_plan(const struct server *server, FILE *out)
 {
-	static const char *const kinds[] = { "session-bound", "session-available", "session-closed", "stanza-in", "stanza-out",
-		                             "route", "sent", "delivered" };
+	static const char *const kinds[STK_HOOKS] = {
+		"session-bound", "session-available", "session-closed", "stanza-in", "stanza-out", "route", "sent", "delivered",
+		"session-eligible",
+	};
 	fprintf(out, "modules, in load order:\n");
 	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {
 		fprintf(out, "  %-16s %-8s %s\n", module->name, module->def->version ? module->def->version : "-", module->path);

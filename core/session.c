@@ -353,6 +353,11 @@ int stk_session_bind(struct stk_session *session, const char *resource)
 	return loop_command(session->server->loop, COMMAND_SELF, session->id, NULL, session->jid);
 }
 
+static bool is_eligible(const struct stk_session *session)
+{
+	return session->available && session->priority >= 0;
+}
+
 int stk_session_set_presence(struct stk_session *session, bool available, int priority, const char *show)
 {
 	if (session->state != SESSION_BOUND) {
@@ -369,9 +374,11 @@ int stk_session_set_presence(struct stk_session *session, bool available, int pr
 		free(session->show);
 		session->show = copy;
 	}
+	bool was_eligible = is_eligible(session);
 	session->priority = priority;
 	session->available_due |= available && !session->available;
 	session->available = available;
+	session->eligible_due = is_eligible(session) && (session->eligible_due || !was_eligible);
 	return 0;
 }
 
@@ -386,6 +393,11 @@ void session_run_due(struct stk_session *session)
 	if (session->available_due && session->state == SESSION_BOUND) {
 		session->available_due = false;
 		event.hook = STK_SESSION_AVAILABLE;
+		module_run_hooks(session->server, &event);
+	}
+	if (session->eligible_due && session->state == SESSION_BOUND) {
+		session->eligible_due = false;
+		event.hook = STK_SESSION_ELIGIBLE;
 		module_run_hooks(session->server, &event);
 	}
 }

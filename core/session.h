@@ -41,7 +41,7 @@ struct stk_session {
 	struct stk_session *user_next; /* of the same user, in the order they were bound */
 	struct stk_session *dead_next;
 	int listen_tls, priority;
-	bool secure, available, bound_due, available_due;
+	bool secure, available, bound_due, available_due, eligible_due;
 	char *domain;  /* the stream's, folded */
 	char *claimed; /* user@domain of the Welcome, or the domain alone: who it says it is before login */
 	char *bare, *jid, *show;

@@ -2,7 +2,7 @@
 """Presence and notices."""
 import json
 
-from stk import wire
+from stk import plugin, wire
 from stk.wire import pb
 
 A, B = "V[1]_P[PC64]_ID[a]_C[1]_PB", "V[1]_P[Android]_ID[b]_C[1]_PB"
@@ -112,3 +112,25 @@ def test_unknown_presences_mean_nothing(server, connect):
     alice = connect(server).login()
     alice.send(wire.PRESENCE, pb.PresenceMessage(key="verify_friend", definedKey=2), alice.jid, "bob@example.org")
     assert alice.ping().inner.value == "ping"
+
+
+def test_eligible_is_told_when_messages_to_the_bare_jid_may_come(tmp_path, make_server, connect):
+    """Available with a priority of 0 or above, which it was not before."""
+    server = make_server(server=plugin.modules_dir(tmp_path / "modules", "witness.c"), conf="[witness]")
+    client = connect(server).login(resource="r", available=False)
+    for priority in ("-1", "-5", "0", "7", "-2", "128", "3"):
+        client.priority(priority)
+    client.ping()
+    client.priority("4")
+    other = connect(server).login(resource="other")
+    server.wait_log("witness: other: eligible")
+    assert [line.split("witness: ")[1] for line in server.lines if "witness: r:" in line] == [
+        "r: available, priority -1",
+        "r: eligible, priority 0",
+        "r: eligible, priority 3",
+    ]
+    assert [line.split("witness: ")[1] for line in server.lines if "witness: other:" in line] == [
+        "other: available, priority 5",
+        "other: eligible, priority 5",
+    ]
+    assert other.ping()

@@ -50,6 +50,7 @@ enum stk_hook {
 	STK_ROUTE,             /* a stanza that a module hands to stk_send(): STK_DONE takes it over (keep it with _ref) */
 	STK_SENT,              /* what was sent with stk_send_tracked() up to `mark` is in the kernel's hands */
 	STK_DELIVERED,         /* ... is with the client: TCP acknowledged it, and a frame came after that */
+	STK_SESSION_ELIGIBLE,  /* it may get messages to the bare JID from now on: available with priority >= 0, newly so */
 	STK_HOOKS              /* how many there are */
 };
 

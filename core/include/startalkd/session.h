@@ -32,8 +32,9 @@ int64_t stk_session_bound_at(const struct stk_session *session);    /* ms since 
  * logged in, -EINVAL: no resource can be spelled so, -ENOMEM. Since 0.1. */
 int stk_session_bind(struct stk_session *session, const char *resource);
 
-/* Sets what the session says of its presence. AVAILABLE from false to true runs STK_SESSION_AVAILABLE hooks after the
- * handler that called this. 0, -ENOTCONN before bind, -ERANGE: priority, -ENOMEM. Since 0.1. */
+/* Sets what the session says of its presence. After the handler that called this, AVAILABLE from false to true runs the
+ * STK_SESSION_AVAILABLE hooks, then available with priority >= 0 from not being so, also when the priority alone rose, the
+ * STK_SESSION_ELIGIBLE hooks. 0, -ENOTCONN before bind, -ERANGE: priority, -ENOMEM. Since 0.1. */
 int stk_session_set_presence(struct stk_session *session, bool available, int priority, const char *show);
 
 /* Sends StreamEnd with CODE and REASON and closes. The session is gone for routing at once. Since 0.1. */
