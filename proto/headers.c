@@ -53,18 +53,16 @@ const char *keep_user(struct reading *reading, const char *jid)
 	return at ? keep_text(reading, jid, (size_t)(at - jid)) : jid;
 }
 
-/* The name that HEADER has, by number or as text; NULL: none. */
-static const char *known_label(const Startalk__StringHeader *header)
+const char *header_known(const Startalk__StringHeader *header)
 {
 	const char *known = header->has_definedkey ? header_name(header->definedkey) : NULL;
 	return known ? known : text_or_null(header->key);
 }
 
-/* The same for every header: "_N" for a number that no table knows. */
-static const char *label(struct reading *reading, const Startalk__StringHeader *header)
+const char *header_label(struct reading *reading, const Startalk__StringHeader *header)
 {
-	const char *known = known_label(header);
-	if (known || !header->has_definedkey || header->definedkey <= 0) {
+	const char *known = header_known(header);
+	if (known || !header->has_definedkey || !header->definedkey) {
 		return known;
 	}
 	char text[16];
@@ -72,11 +70,13 @@ static const char *label(struct reading *reading, const Startalk__StringHeader *
 	return keep_text(reading, text, (size_t)len);
 }
 
-/* The opposite of the last step of label: "_N" where no table knows N. 0: NAME goes as text. */
+/* The opposite of the last step of header_label: "_N" where no table knows N. 0: NAME goes as text. */
 static int32_t unknown_number(const char *name)
 {
+	const char *digits = name[0] == '_' && name[1] == '-' ? name + 2 : name + 1;
 	int64_t number;
-	if (name[0] != '_' || name[1] < '1' || name[1] > '9' || !number_parse(name + 1, 1, INT32_MAX, &number)) {
+	if (name[0] != '_' || *digits < '1' || *digits > '9' ||
+	    !number_parse(name + 1, INT32_MIN, INT32_MAX, &number)) {
 		return 0;
 	}
 	return header_name((int32_t)number) ? 0 : (int32_t)number;
@@ -85,7 +85,7 @@ static int32_t unknown_number(const char *name)
 const char *body_header(const Startalk__MessageBody *body, const char *name)
 {
 	for (size_t i = body ? body->n_headers : 0; i > 0; i--) {
-		const char *own = known_label(body->headers[i - 1]), *value = body->headers[i - 1]->value;
+		const char *own = header_known(body->headers[i - 1]), *value = body->headers[i - 1]->value;
 		if (own && strcmp(own, name) == 0) {
 			return value ? value : "";
 		}
@@ -115,7 +115,7 @@ void read_all_headers(struct reading *reading, struct stk_node *node, const Star
 		      const char *skip)
 {
 	for (size_t i = 0; body && i < body->n_headers; i++) {
-		const char *name = label(reading, body->headers[i]);
+		const char *name = header_label(reading, body->headers[i]);
 		if (!name_is_plain(name) || strcmp(name, "xmlns") == 0 || (skip && strcmp(name, skip) == 0) ||
 		    (node == reading->root && is_reserved(name))) {
 			continue;
@@ -185,15 +185,15 @@ static void *grow(struct writing *writing, void *list, size_t n, size_t *cap)
 	return bigger;
 }
 
-void body_add(struct writing *writing, struct body *body, const char *name, const char *value)
+Startalk__StringHeader *body_add(struct writing *writing, struct body *body, const char *name, const char *value)
 {
 	if (!body || !value) {
-		return;
+		return NULL;
 	}
 	Startalk__StringHeader *header = put_alloc(writing, sizeof(*header));
 	Startalk__StringHeader **list = grow(writing, body->pb.headers, body->pb.n_headers, &body->headers_cap);
 	if (!header || !list) {
-		return;
+		return NULL;
 	}
 	startalk__string_header__init(header);
 	int32_t number = header_number(name);
@@ -204,6 +204,7 @@ void body_add(struct writing *writing, struct body *body, const char *name, cons
 	header->value = put_text(writing, value);
 	body->pb.headers = list;
 	body->pb.headers[body->pb.n_headers++] = header;
+	return header;
 }
 
 void body_add_attrs(struct writing *writing, struct body *body, const struct stk_node *node, const char *const *names)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages: between XmppMessage and message stanzas. Owns the table of message types and what of a message is an
- * attribute; what a server adds to a message on its way is not decided here. */
+/* Messages: between XmppMessage and message stanzas. Owns the table of message types, what of a message is an
+ * attribute, and the header elements that carry all the others; what a server adds to a message on its way is not
+ * decided here. */
 
 #include <errno.h>
 #include <string.h>
@@ -60,6 +61,76 @@ static const struct attribute {
 	{ "errcode", ON_MESSAGE, false }, { "carbon_message", ON_MESSAGE, false },
 };
 
+/* Not headers but fields of the envelope, which clients leave to the server; they cannot be had as headers either. */
+static const char *const server_words[] = { "originfrom", "originto", "origintype", "sendjid" };
+
+/* A header that is no attribute is a child of the message: <header name='…' value='…'/>. */
+#define OTHER "header"
+
+/* Headers by name, for the last one of a name to take the place of the first. */
+struct index {
+	size_t mask;
+	struct entry {
+		const char *name; /* NULL: free */
+		void *header;
+	} entries[];
+};
+
+/* Where NAME is in ATTRIBUTES; ARRAY_LEN(attributes): it is not. */
+static size_t attribute_index(const char *name)
+{
+	size_t i = 0;
+	while (i < ARRAY_LEN(attributes) && strcmp(attributes[i].name, name) != 0) {
+		i++;
+	}
+	return i;
+}
+
+/* Is the header NAME (may be NULL) one that goes into an element of its own? */
+static bool is_other(const char *name, enum codec_side side)
+{
+	if (!name || attribute_index(name) < ARRAY_LEN(attributes)) {
+		return false;
+	}
+	for (size_t i = 0; side == CODEC_CLIENT && i < ARRAY_LEN(server_words); i++) {
+		if (strcmp(name, server_words[i]) == 0) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* An index with room for N names; NULL: out of memory. */
+static struct index *index_new(struct arena *arena, size_t n)
+{
+	size_t size = 2;
+	while (size < 2 * n) {
+		size *= 2;
+	}
+	size_t bytes = sizeof(struct index) + size * sizeof(struct entry);
+	struct index *index = arena_alloc(arena, bytes);
+	if (index) {
+		memset(index, 0, bytes);
+		index->mask = size - 1;
+	}
+	return index;
+}
+
+/* NAME's entry; a new one has no header yet. */
+static struct entry *index_entry(struct index *index, const char *name)
+{
+	uint32_t hash = 2166136261u;
+	for (const char *c = name; *c; c++) {
+		hash = (hash ^ (uint8_t)*c) * 16777619u;
+	}
+	size_t i = hash & index->mask;
+	while (index->entries[i].name && strcmp(index->entries[i].name, name) != 0) {
+		i = (i + 1) & index->mask;
+	}
+	index->entries[i].name = name;
+	return &index->entries[i];
+}
+
 bool message_signal(int32_t signal, enum codec_side side, const char **type)
 {
 	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
@@ -98,10 +169,22 @@ static bool is_wanted(const struct attribute *attribute, enum codec_side side, c
 	return strcmp(value, "4") == 0 || strcmp(value, "5") == 0;
 }
 
-static void read_attributes(struct reading *reading, struct stk_node *body, const Startalk__MessageBody *from)
+/* The last value of each header that is an attribute, in the order of ATTRIBUTES. */
+static void find_attributes(const Startalk__MessageBody *body, const char **values)
+{
+	for (size_t i = 0; body && i < body->n_headers; i++) {
+		const char *name = header_known(body->headers[i]);
+		size_t which = name ? attribute_index(name) : ARRAY_LEN(attributes);
+		if (which < ARRAY_LEN(attributes)) {
+			values[which] = body->headers[i]->value ? body->headers[i]->value : "";
+		}
+	}
+}
+
+static void read_attributes(struct reading *reading, struct stk_node *body, const char *const *values)
 {
 	for (size_t i = 0; i < ARRAY_LEN(attributes); i++) {
-		const char *value = body_header(from, attributes[i].name);
+		const char *value = values[i];
 		if (!value || !is_wanted(&attributes[i], reading->context->side, value)) {
 			continue;
 		}
@@ -113,15 +196,38 @@ static void read_attributes(struct reading *reading, struct stk_node *body, cons
 	}
 }
 
+static void read_others(struct reading *reading, const Startalk__MessageBody *body)
+{
+	struct index *index = NULL;
+	for (size_t i = 0; body && i < body->n_headers; i++) {
+		const char *name = header_label(reading, body->headers[i]), *value = body->headers[i]->value;
+		if (!is_other(name, reading->context->side)) {
+			continue;
+		}
+		index = index ? index : index_new(stanza_arena(reading->stanza), body->n_headers - i);
+		if (!index) {
+			reading->error = -ENOMEM;
+			return;
+		}
+		struct entry *entry = index_entry(index, name);
+		if (!entry->header) {
+			entry->header = node_add(reading->root, OTHER, NULL);
+			node_set(entry->header, "name", name);
+		}
+		node_set(entry->header, "value", value ? value : "");
+	}
+}
+
 /* What a server sends with nothing in it is what went out without a body. */
-static bool is_bodiless(const struct reading *reading, const char *type, const Startalk__XmppMessage *message)
+static bool is_bodiless(const struct reading *reading, const char *type, const Startalk__XmppMessage *message,
+			const char *const *values)
 {
 	if (reading->context->side != CODEC_SERVER || strcmp(type, "typing") != 0 || text_or_null(message->messageid) ||
 	    message->messagetype != MESSAGE_TYPE_TEXT || (message->body && text_or_null(message->body->value))) {
 		return false;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(attributes); i++) {
-		if (attributes[i].place == ON_BODY && body_header(message->body, attributes[i].name)) {
+		if (attributes[i].place == ON_BODY && values[i]) {
 			return false;
 		}
 	}
@@ -149,11 +255,14 @@ int message_read(struct reading *reading)
 	if (server && message->has_receivedtime) {
 		node_set(root, "msec_times", keep_number(reading, message->receivedtime));
 	}
-	struct stk_node *body = is_bodiless(reading, type, message) ? NULL : node_add(root, "body", NULL);
-	read_attributes(reading, body, message->body);
+	const char *values[ARRAY_LEN(attributes)] = { NULL };
+	find_attributes(message->body, values);
+	struct stk_node *body = is_bodiless(reading, type, message, values) ? NULL : node_add(root, "body", NULL);
+	read_attributes(reading, body, values);
 	node_set(body, "id", id);
 	node_set(body, "msgType", keep_number(reading, message->has_messagetype ? message->messagetype : 0));
 	node_set_text(body, text);
+	read_others(reading, message->body);
 	return 0;
 }
 
@@ -200,6 +309,40 @@ static void put_envelope(struct writing *writing)
 	envelope->sendjid = put_text(writing, stk_node_attr(root, "sendjid"));
 }
 
+/* The next child from NODE on that is a header of its own, with name and value; NULL: there is none. */
+static const struct stk_node *find_other(const struct stk_node *node, enum codec_side side)
+{
+	while (node && (strcmp(stk_node_name(node), OTHER) != 0 || stk_node_xmlns(node) ||
+			!stk_node_attr(node, "value") || !is_other(text_or_null(stk_node_attr(node, "name")), side))) {
+		node = stk_node_next(node);
+	}
+	return node;
+}
+
+static void put_others(struct writing *writing, struct body *out)
+{
+	enum codec_side side = writing->context->side;
+	const struct stk_node *first = find_other(stk_stanza_payload(writing->stanza), side), *node;
+	size_t n = 0;
+	for (node = first; node; node = find_other(stk_node_next(node), side)) {
+		n++;
+	}
+	struct index *index = n ? index_new(writing->arena, n) : NULL;
+	if (n && !index) {
+		writing->error = -ENOMEM;
+		return;
+	}
+	for (node = first; node; node = find_other(stk_node_next(node), side)) {
+		const char *name = stk_node_attr(node, "name"), *value = stk_node_attr(node, "value");
+		struct entry *entry = index_entry(index, name);
+		if (entry->header) {
+			((Startalk__StringHeader *)entry->header)->value = put_text(writing, value);
+		} else {
+			entry->header = body_add(writing, out, name, value);
+		}
+	}
+}
+
 static struct body *put_body(struct writing *writing, const struct stk_node *body)
 {
 	struct body *out = body_new(writing);
@@ -218,6 +361,7 @@ static struct body *put_body(struct writing *writing, const struct stk_node *bod
 			body_add(writing, out, attributes[i].name, value);
 		}
 	}
+	put_others(writing, out);
 	const char *text = body ? stk_node_text(body) : "";
 	out->pb.value = put_text(writing, text);
 	return out;

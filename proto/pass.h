@@ -62,6 +62,10 @@ struct bodies {
 
 /* TEXT unless it is NULL or empty: then NULL. */
 const char *text_or_null(const char *text);
+/* The name that HEADER has, by number or as text; NULL: none that a table knows. */
+const char *header_known(const Startalk__StringHeader *header);
+/* The same for every header: "_N" for a number that no table knows. NULL: it has no name, or memory is out. */
+const char *header_label(struct reading *reading, const Startalk__StringHeader *header);
 /* The header NAME of BODY (may be NULL), by number or text, the last one; NULL: there is none. */
 const char *body_header(const Startalk__MessageBody *body, const char *name);
 /* Sets attributes of NODE from the headers of BODY (may be NULL) that NAMES (NULL-terminated) lists. */
@@ -88,8 +92,8 @@ char *put_text(struct writing *writing, const char *text);
 void *put_alloc(struct writing *writing, size_t size);
 char *put_number(struct writing *writing, int64_t number);
 struct body *body_new(struct writing *writing);
-/* Adds the header NAME; nothing when VALUE is NULL. BODY may be NULL after an error. */
-void body_add(struct writing *writing, struct body *body, const char *name, const char *value);
+/* Adds the header NAME and returns it; NULL: VALUE is NULL, or memory is out. BODY may be NULL after an error. */
+Startalk__StringHeader *body_add(struct writing *writing, struct body *body, const char *name, const char *value);
 /* Adds a header for each attribute of NODE that NAMES lists, in the order of NAMES. */
 void body_add_attrs(struct writing *writing, struct body *body, const struct stk_node *node, const char *const *names);
 /* Adds a header for every attribute of NODE but SKIP (may be NULL) and those that read_all_headers leaves out. */

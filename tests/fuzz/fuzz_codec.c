@@ -50,6 +50,24 @@ static void try_print(const struct stk_stanza *stanza)
 	buf_fini(&text);
 }
 
+/* What is the server's to say is not in a message of a client, as no attribute and no header. */
+static void try_modesty(const struct stk_stanza *stanza)
+{
+	static const char *const names[] = { "errcode",  "carbon_message", "originfrom",
+					     "originto", "origintype",     "sendjid" };
+	const struct stk_node *root = stk_stanza_root(stanza), *child = stk_stanza_payload(stanza);
+	assert(!stk_node_child(root, "error", NULL));
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		assert(!stk_node_attr(root, names[i]));
+	}
+	for (; child; child = stk_node_next(child)) {
+		const char *name = stk_node_attr(child, "name");
+		for (size_t i = 0; name && i < sizeof(names) / sizeof(*names); i++) {
+			assert(strcmp(name, names[i]) != 0);
+		}
+	}
+}
+
 static void try_side(const uint8_t *frame, size_t n, enum codec_side side)
 {
 	struct codec_context context = { .now_ms = CLOCK_MS, .inflate_max = LIMIT, .side = side };
@@ -64,6 +82,9 @@ static void try_side(const uint8_t *frame, size_t n, enum codec_side side)
 		return;
 	}
 	try_print(first);
+	if (side == CODEC_CLIENT && stanza_element(first) == STK_MESSAGE) {
+		try_modesty(first);
+	}
 	second = take_around(&context, first);
 	if (side == CODEC_CLIENT) {
 		assert(second);

@@ -62,7 +62,7 @@ Startalk__ProtoMessage *encode_stanza(const struct codec_context *context, const
 /* The ProtoMessage in FRAME, prefix included, is appended to OUT. */
 void open_frame(const uint8_t *frame, size_t len, struct buf *out);
 
-#define HEADS_MAX 6
+#define HEADS_MAX 12
 
 /* A header: by number, or, when that is 0, by name. */
 struct head {
@@ -76,7 +76,7 @@ struct made_body {
 	Startalk__StringHeader headers[HEADS_MAX], *list[HEADS_MAX];
 };
 
-/* A body of HEADS (HEADS_MAX of them, or up to one without value; NULL: none). */
+/* A body of HEADS up to one without value (NULL: none), at most HEADS_MAX. */
 Startalk__MessageBody *make_body(struct made_body *made, const struct head *heads, const char *value);
 /* A constant as protobuf-c's structs want it. */
 char *text(const char *constant);

@@ -289,7 +289,8 @@ static void headers_cannot_rewrite_the_stanza(void **state)
 				      { 30, NULL, "notify" },
 				      { 0, "xmlns", "evil" },
 				      { 0, "a b", "no name" },
-				      { 22, NULL, "m" } };
+				      { 22, NULL, "m" },
+				      { 0 } };
 	struct made_body body;
 	Startalk__PresenceMessage presence;
 	startalk__presence_message__init(&presence);
@@ -307,8 +308,10 @@ static void last_header_wins_and_unknown_numbers_survive(void **state)
 {
 	(void)state;
 	struct codec_context context = context_of(CODEC_CLIENT, NULL);
-	const struct head heads[] = { { 12, NULL, "one" },      { 0, "nick", "two" },  { 999, NULL, "n" },
-				      { 999, "nick", "three" }, { 12, "jid", "four" }, { 0, "", "nameless" } };
+	const struct head heads[] = { { 12, NULL, "one" },   { 0, "nick", "two" },
+				      { 999, NULL, "n" },    { 999, "nick", "three" },
+				      { 12, "jid", "four" }, { 0, "", "nameless" },
+				      { -7, NULL, "m" },     { 0 } };
 	struct made_body body;
 	Startalk__IQMessage iq;
 	startalk__iqmessage__init(&iq);
@@ -316,8 +319,8 @@ static void last_header_wins_and_unknown_numbers_survive(void **state)
 	iq.key = text("SET_MEMBER");
 	iq.body = make_body(&body, heads, "item");
 	struct stk_stanza *stanza = decode_inner(&context, 2, &iq.base, NULL, NULL);
-	assert_stanza(stanza,
-		      "<iq id='i' type='set'><query xmlns='" M "muc#admin'><item nick='four' _999='n'/></query></iq>");
+	assert_stanza(stanza, "<iq id='i' type='set'><query xmlns='" M
+			      "muc#admin'><item nick='four' _999='n' _-7='m'/></query></iq>");
 	assert_round_trip(CODEC_CLIENT, NULL, stanza);
 	stk_stanza_unref(stanza);
 }

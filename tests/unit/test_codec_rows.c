@@ -150,10 +150,20 @@ static void message_with_nothing_but_text_is_completed(void **state)
 static void every_header_of_a_message_has_its_place(void **state)
 {
 	(void)state;
-	const struct head numbers[] = { { 1, NULL, "4" }, { 2, NULL, "{}" }, { 3, NULL, "e" },
-					{ 4, NULL, "b" }, { 5, NULL, "1" },  { 0, "auto_reply", "true" } };
-	const struct head names[] = { { 0, "qchatid", "4" },    { 0, "channelid", "{}" }, { 0, "extendInfo", "e" },
-				      { 0, "backupinfo", "b" }, { 0, "read_type", "1" },  { 0, "auto_reply", "true" } };
+	const struct head numbers[] = { { 1, NULL, "4" },
+					{ 2, NULL, "{}" },
+					{ 3, NULL, "e" },
+					{ 4, NULL, "b" },
+					{ 5, NULL, "1" },
+					{ 0, "auto_reply", "true" },
+					{ 0 } };
+	const struct head names[] = { { 0, "qchatid", "4" },
+				      { 0, "channelid", "{}" },
+				      { 0, "extendInfo", "e" },
+				      { 0, "backupinfo", "b" },
+				      { 0, "read_type", "1" },
+				      { 0, "auto_reply", "true" },
+				      { 0 } };
 	Startalk__XmppMessage message;
 	startalk__xmpp_message__init(&message);
 	message.messageid = text("m");
