@@ -22,7 +22,7 @@ static const char usage[] =
 	"      --help-module NAME  the options of a module, or of a core section (server, listen, tls, log, login, limits)\n"
 	"      --version       print the version\n"
 	"\n"
-	"SIGTERM stops the server, SIGHUP makes it read certificate and key anew.\n";
+	"SIGTERM stops the server, SIGHUP makes it read its configuration, certificate and key anew.\n";
 
 enum action { ACTION_RUN, ACTION_CHECK, ACTION_PLAN, ACTION_HELP_MODULE };
 

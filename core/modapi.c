@@ -71,7 +71,7 @@ int stk_mech(struct stk_module *module, const struct stk_mech *wanted)
 	}
 	struct mech **last = &module->server->modules.mechs;
 	for (; *last; last = &(*last)->next) {
-		if (strcmp((*last)->name, wanted->name) == 0) {
+		if (strcmp((*last)->name, wanted->name) == 0 && module_counts((*last)->module)) {
 			log_write(LOG_ERR, "module: %s: SASL mechanism %s belongs to module %s already; disable one of them", module->name,
 			          wanted->name, (*last)->module->name);
 			return -EEXIST;
@@ -95,12 +95,17 @@ int stk_session_slot(struct stk_module *module, void (*destroy)(void *))
 	if (module->state != MODULE_LOADING) {
 		return -EPERM;
 	}
-	if (registry->slot_count == SESSION_SLOTS_MAX) {
+	int i = 0;
+	while (i < registry->slot_count && registry->slots[i].module) {
+		i++;
+	}
+	if (i == SESSION_SLOTS_MAX) {
 		return -ENOSPC;
 	}
-	registry->slots[registry->slot_count].module = module;
-	registry->slots[registry->slot_count].destroy = destroy;
-	return registry->slot_count++;
+	registry->slots[i].module = module;
+	registry->slots[i].destroy = destroy;
+	registry->slot_count += i == registry->slot_count;
+	return i;
 }
 
 /* ---- sessions ---- */
@@ -278,8 +283,10 @@ int stk_job(struct stk_module *module, uint64_t key, stk_work_fn *work, stk_done
 		return -ENOMEM;
 	}
 	*job = (struct job){ .module = module, .key = key, .work = work, .done = done, .arg = arg };
+	atomic_fetch_add(&module->under_way, 1);
 	int rc = workers_put(module->server->workers, job);
 	if (rc < 0) {
+		atomic_fetch_sub(&module->under_way, 1);
 		free(job);
 	}
 	return rc;
@@ -299,6 +306,7 @@ int stk_post(struct stk_module *module, stk_post_fn *fn, void *arg)
 		return -ENOMEM;
 	}
 	*post = (struct post){ .mail.kind = MAIL_POST, .module = module, .fn = fn, .arg = arg };
+	atomic_fetch_add(&module->under_way, 1);
 	mailbox_put(&module->server->inbox, &post->mail);
 	return 0;
 }
@@ -309,6 +317,7 @@ void modapi_run_post(struct mail *mail)
 	double entered = module_enter();
 	post->fn(post->module, post->arg);
 	module_leave(post->module, "post", entered);
+	atomic_fetch_sub(&post->module->under_way, 1);
 	free(post);
 }
 

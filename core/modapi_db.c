@@ -30,8 +30,10 @@ int stk_db_write(struct stk_module *module, const char *file, stk_tx_fn *tx, stk
 		return -ENOMEM;
 	}
 	*request = (struct db_request){ .module = module, .tx = tx, .done = done, .arg = arg };
+	atomic_fetch_add(&module->under_way, 1);
 	int rc = db_write(module->server->db, file, request);
 	if (rc < 0) {
+		atomic_fetch_sub(&module->under_way, 1);
 		free(request);
 	}
 	return rc;
@@ -45,5 +47,6 @@ void modapi_run_written(struct mail *mail)
 		request->done(request->module, request->status, request->arg);
 		module_leave(request->module, "done of a write", entered);
 	}
+	atomic_fetch_sub(&request->module->under_way, 1);
 	free(request);
 }

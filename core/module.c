@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "core/log.h"
 #include "core/modapi.h"
 #include "core/pending.h"
+#include "core/sasl.h"
 #include "core/server.h"
 
 #include <startalkd/service.h>
@@ -88,10 +90,10 @@ bool module_has_user(struct server *server, const char *bare)
 {
 	struct stk_module *self = NULL;
 	struct provided *provided = server->modules.provided;
-	while (provided && strcmp(provided->name, "users") != 0) {
+	while (provided && (provided->module->state != MODULE_LIVE || strcmp(provided->name, "users") != 0)) {
 		provided = provided->next;
 	}
-	if (!provided || provided->major != 1 || provided->module->state != MODULE_LIVE) {
+	if (!provided || provided->major != 1) {
 		return true;
 	}
 	self = provided->module;
@@ -161,7 +163,7 @@ static int publish(struct module_registry *registry, struct stk_module *module)
 	return 0;
 }
 
-static void withdraw(struct module_registry *registry, struct stk_module *module)
+static void unpublish(struct module_registry *registry, const struct stk_module *module)
 {
 	struct registry_table *entry, *next;
 	HASH_ITER (hh, registry->handlers, entry, next) {
@@ -170,6 +172,11 @@ static void withdraw(struct module_registry *registry, struct stk_module *module
 			free(entry);
 		}
 	}
+}
+
+static void withdraw(struct module_registry *registry, struct stk_module *module)
+{
+	unpublish(registry, module);
 	while (module->handlers) {
 		struct handler *handler = module->handlers;
 		module->handlers = handler->next;
@@ -286,30 +293,99 @@ struct option_table module_options(const struct stk_module_def *def)
 
 /* ---- loading ---- */
 
-static struct stk_module *find_module(const struct server *server, const char *name)
+struct stk_module *module_find(const struct server *server, const char *name)
 {
 	struct stk_module *module = server->modules.modules;
-	while (module && strcmp(module->name, name) != 0) {
+	while (module && (module->state == MODULE_CLOSING || strcmp(module->name, name) != 0)) {
 		module = module->next;
 	}
 	return module;
 }
 
-static void free_module(struct stk_module *module)
+struct old_conf {
+	struct old_conf *next;
+	void *conf;
+};
+
+void module_free_conf(const struct stk_module *module, void *conf)
 {
 	struct option_table table = module_options(module->def);
-	if (module->conf) {
-		option_free(&table, module->conf);
+	if (conf) {
+		option_free(&table, conf);
 	}
+	free(conf);
+}
+
+void module_retire_conf(struct stk_module *module, void *conf)
+{
+	struct old_conf *old = malloc(sizeof(*old));
+	if (old) { /* else it is leaked: a worker may be reading it */
+		*old = (struct old_conf){ .next = module->old_confs, .conf = conf };
+		module->old_confs = old;
+	}
+}
+
+static void free_old_confs(struct stk_module *module)
+{
+	while (module->old_confs) {
+		struct old_conf *old = module->old_confs;
+		module->old_confs = old->next;
+		module_free_conf(module, old->conf);
+		free(old);
+	}
+}
+
+void module_discard(struct stk_module *module)
+{
+	free_old_confs(module);
+	module_free_conf(module, module->conf);
 	service_forget(module);
-	free(module->conf);
 	free(module->name);
 	free(module->path);
 	free(module);
 }
 
-/* Opens the module of SECTION and parses its options; it is not in the list yet. */
-static struct stk_module *prepare(struct server *server, const struct conf_section *section, conf_report_fn *report, void *arg)
+static void identify(const char *path, struct module_file *file)
+{
+	struct stat st;
+	*file = (struct module_file){ 0 };
+	if (stat(path, &st) == 0) {
+		*file = (struct module_file){ .device = st.st_dev, .inode = st.st_ino,
+			                      .changed_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec };
+	}
+}
+
+bool module_file_changed(const struct stk_module *module)
+{
+	struct module_file now;
+	identify(module->path, &now);
+	return now.device != module->file.device || now.inode != module->file.inode || now.changed_ns != module->file.changed_ns;
+}
+
+void *module_parse(const struct stk_module *module, const struct conf_section *section, conf_report_fn *report, void *arg)
+{
+	char err[1024] = "", fault[1400];
+	const struct stk_module_def *def = module->def;
+	void *conf = calloc(1, def->conf_size ? def->conf_size : 1);
+	if (!conf) {
+		report("out of memory", arg);
+		return NULL;
+	}
+	struct option_table table = module_options(def);
+	int rc = conf_apply(section, &table, conf, report, arg);
+	if (rc == 0 && def->check && def->check(conf, err, sizeof(err)) < 0) {
+		snprintf(fault, sizeof(fault), "%s:%u: [%s] %s", section->file, section->line, section->name, err);
+		report(fault, arg);
+		rc = -EINVAL;
+	}
+	if (rc < 0) {
+		module_free_conf(module, conf);
+		return NULL;
+	}
+	return conf;
+}
+
+struct stk_module *module_prepare(struct server *server, const struct conf_section *section, conf_report_fn *report, void *arg)
 {
 	char err[1024], fault[1400], *path = NULL;
 	const struct stk_module_def *def = module_open(server->settings, section->name, &path, err, sizeof(err));
@@ -320,41 +396,36 @@ static struct stk_module *prepare(struct server *server, const struct conf_secti
 	}
 	struct stk_module *module = calloc(1, sizeof(*module));
 	char *name = strdup(section->name);
-	void *conf = calloc(1, def->conf_size ? def->conf_size : 1);
-	if (!module || !name || !path || !conf) {
+	if (!module || !name || !path) {
 		report("out of memory", arg);
 		free(module);
 		free(name);
 		free(path);
-		free(conf);
 		return NULL;
 	}
-	*module = (struct stk_module){ .server = server, .def = def, .name = name, .path = path, .conf = conf };
-	struct option_table table = module_options(def);
-	int rc = conf_apply(section, &table, conf, report, arg);
-	if (rc == 0 && def->check && def->check(conf, err, sizeof(err)) < 0) {
-		snprintf(fault, sizeof(fault), "%s:%u: [%s] %s", section->file, section->line, section->name, err);
-		report(fault, arg);
-		rc = -EINVAL;
-	}
-	if (rc < 0) {
-		free_module(module);
+	*module = (struct stk_module){ .server = server, .def = def, .name = name, .path = path };
+	identify(path, &module->file);
+	module->conf = module_parse(module, section, report, arg);
+	if (!module->conf) {
+		module_discard(module);
 		return NULL;
 	}
 	return module;
 }
 
-static int load(struct server *server, struct stk_module *module)
+int module_load(struct server *server, struct stk_module *module)
 {
 	*server->modules.last = module;
 	server->modules.last = &module->next;
 	int rc = module->def->load(module, module->conf);
+	module->loaded = rc >= 0;
 	rc = rc < 0 ? rc : publish(&server->modules, module);
 	if (rc < 0) {
 		log_write(LOG_ERR, "module: %s: %s: cannot be loaded: %s", module->name, module->path, strerror(-rc));
 		return rc;
 	}
 	module->state = MODULE_LIVE;
+	server->modules.generation++;
 	log_write(LOG_DEBUG, "module: %s: loaded from %s", module->name, module->path);
 	return 0;
 }
@@ -413,7 +484,7 @@ static int place_all(struct server *server, struct candidate *list, bool check_o
 			}
 			one->placed = progress = true;
 			struct stk_module *module = one->module;
-			int rc = check_only ? 0 : load(server, module);
+			int rc = check_only ? 0 : module_load(server, module);
 			if (rc < 0) {
 				return rc;
 			}
@@ -432,6 +503,7 @@ static int place_all(struct server *server, struct candidate *list, bool check_o
 int module_load_all(struct server *server, bool check_only, conf_report_fn *report, void *arg)
 {
 	struct candidate *list = NULL, **last = &list;
+	unsigned order = 0;
 	int rc = 0;
 	server->modules.last = &server->modules.modules;
 	for (const struct conf_section *section = conf_sections(server->conf); section; section = section->next) {
@@ -439,22 +511,24 @@ int module_load_all(struct server *server, bool check_only, conf_report_fn *repo
 			continue;
 		}
 		struct candidate *one = calloc(1, sizeof(*one));
-		struct stk_module *module = one ? prepare(server, section, report, arg) : NULL;
+		struct stk_module *module = one ? module_prepare(server, section, report, arg) : NULL;
 		if (!module) {
 			free(one);
 			rc = -EINVAL;
 			continue;
 		}
 		one->module = module;
+		one->module->order = order++;
 		one->section = section;
 		*last = one;
 		last = &one->next;
 	}
 	rc = rc < 0 ? rc : place_all(server, list, check_only, report, arg);
+	module_sort_hooks(server); /* what is needed was loaded first, but the configuration says who runs first */
 	while (list) {
 		struct candidate *next = list->next;
-		if (!find_module(server, list->module->name)) {
-			free_module(list->module);
+		if (!module_find(server, list->module->name)) {
+			module_discard(list->module);
 		}
 		free(list);
 		list = next;
@@ -464,14 +538,121 @@ int module_load_all(struct server *server, bool check_only, conf_report_fn *repo
 
 /* ---- unloading ---- */
 
+void module_suspend(struct stk_module *module)
+{
+	unpublish(&module->server->modules, module);
+	module->state = MODULE_SUSPENDED;
+	module->server->modules.generation++;
+}
+
+int module_revive(struct stk_module *module)
+{
+	module->state = MODULE_LIVE;
+	module->server->modules.generation++;
+	return publish(&module->server->modules, module);
+}
+
+/* It may be on the stack: what it registered is freed by module_reap(). */
+void module_close(struct stk_module *module)
+{
+	unpublish(&module->server->modules, module);
+	module->state = MODULE_CLOSING;
+	module->server->modules.generation++;
+	module->server->modules.closing = true;
+	workers_withdraw(module->server->workers, module);
+}
+
+/* Sessions do not keep what belongs to a module that is gone. */
+static void free_slots(struct server *server, const struct stk_module *module)
+{
+	struct module_registry *registry = &server->modules;
+	for (int i = 0; i < registry->slot_count; i++) {
+		struct stk_session *session, *next;
+		if (registry->slots[i].module != module) {
+			continue;
+		}
+		HASH_ITER (hh, server->sessions.by_id, session, next) {
+			if (session->slots[i] && registry->slots[i].destroy) {
+				registry->slots[i].destroy(session->slots[i]);
+			}
+			session->slots[i] = NULL;
+		}
+		registry->slots[i].module = NULL;
+		registry->slots[i].destroy = NULL;
+	}
+}
+
+static void stop_acting(struct stk_module *module)
+{
+	unpublish(&module->server->modules, module);
+	modapi_stop_timers(module);
+	modapi_stop_watches(module);
+	pending_cancel(module);
+}
+
+/* Nothing of it is under way any more. */
+static void unload(struct stk_module *module)
+{
+	sasl_withdraw(module->server, module);
+	withdraw(&module->server->modules, module);
+	pending_free(module);
+	free_slots(module->server, module);
+	if (module->loaded && module->def->unload) {
+		module->def->unload(module);
+	}
+	module_discard(module);
+}
+
+void module_reap(struct server *server)
+{
+	struct module_registry *registry = &server->modules;
+	if (!registry->closing) {
+		return;
+	}
+	registry->closing = false;
+	struct stk_module **at = &registry->modules;
+	while (*at) {
+		struct stk_module *module = *at;
+		if (module->state != MODULE_CLOSING) {
+			at = &module->next;
+			continue;
+		}
+		stop_acting(module);
+		if (atomic_load(&module->under_way)) {
+			registry->closing = true;
+			at = &module->next;
+			continue;
+		}
+		*at = module->next;
+		log_write(LOG_DEBUG, "module: %s: unloaded", module->name);
+		unload(module);
+	}
+	registry->last = at;
+}
+
+void module_sort_hooks(struct server *server)
+{
+	for (int kind = 0; kind < STK_HOOKS; kind++) {
+		struct hook *sorted = NULL, *next;
+		for (struct hook *hook = server->modules.hooks[kind]; hook; hook = next) {
+			next = hook->next;
+			struct hook **at = &sorted;
+			while (*at && ((*at)->priority > hook->priority ||
+			               ((*at)->priority == hook->priority && (*at)->module->order <= hook->module->order))) {
+				at = &(*at)->next;
+			}
+			hook->next = *at;
+			*at = hook;
+		}
+		server->modules.hooks[kind] = sorted;
+	}
+}
+
 void module_quiesce_all(struct server *server)
 {
 	for (struct stk_module *module = server->modules.modules; module; module = module->next) {
-		module->state = module->state == MODULE_LIVE ? MODULE_CLOSING : module->state;
-		withdraw(&server->modules, module);
-		modapi_stop_timers(module);
-		modapi_stop_watches(module);
-		pending_cancel(module);
+		module->state = MODULE_CLOSING;
+		stop_acting(module);
 		workers_cancel(server->workers, module);
 	}
 }
@@ -488,10 +669,7 @@ void module_unload_all(struct server *server)
 	while (reversed) {
 		struct stk_module *module = reversed;
 		reversed = module->next;
-		if (module->state == MODULE_CLOSING && module->def->unload) {
-			module->def->unload(module);
-		}
-		free_module(module);
+		unload(module);
 	}
 }
 

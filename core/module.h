@@ -2,6 +2,7 @@
 #ifndef STK_CORE_MODULE_H
 #define STK_CORE_MODULE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <startalkd/module.h>
 
@@ -74,7 +75,18 @@ struct stk_service {
 	unsigned seen; /* the registry's generation that FOUND is of */
 };
 
-enum module_state { MODULE_LOADING, MODULE_LIVE, MODULE_CLOSING };
+/*  state     | goes on with                                        | to
+ *  LOADING   | load() has returned 0 and its claims are published  | LIVE
+ *  LIVE      | a reload that leaves it out, or replaces it         | SUSPENDED
+ *  SUSPENDED | the reload failed / took effect                     | LIVE / CLOSING
+ *  CLOSING   | nothing of it is under way any more: unload()       | freed  */
+enum module_state { MODULE_LOADING, MODULE_LIVE, MODULE_SUSPENDED, MODULE_CLOSING };
+
+/* Which file the code came from, to tell that another one is there now. */
+struct module_file {
+	uint64_t device, inode;
+	int64_t changed_ns;
+};
 
 struct stk_module {
 	struct stk_module *next; /* in load order */
@@ -82,7 +94,12 @@ struct stk_module {
 	const struct stk_module_def *def;
 	char *name, *path;
 	enum module_state state;
+	bool loaded;             /* load() has returned 0, so unload() is due */
+	unsigned order;          /* in the configuration */
+	atomic_uint under_way;   /* jobs, writes and posts */
+	struct module_file file;
 	void *conf, *data;
+	struct old_conf *old_confs; /* freed when nothing is under way that might read them */
 	struct handler *handlers;
 	struct stk_timer *timers;
 	struct stk_watch *watches;
@@ -104,6 +121,7 @@ struct module_registry {
 		void (*destroy)(void *data);
 	} slots[SESSION_SLOTS_MAX];
 	int slot_count;
+	bool closing; /* some module is */
 };
 
 /* Opens the shared object of NAME and checks its definition. NULL with ERR a text naming module, file and reason. */
@@ -112,6 +130,29 @@ struct option_table module_options(const struct stk_module_def *def);
 /* Opens and checks every module that the configuration names, those it needs before it, and loads them unless CHECK_ONLY.
  * 0 or -errno; faults are reported. What was loaded before a fault is left to module_quiesce_all and module_unload_all. */
 int module_load_all(struct server *server, bool check_only, conf_report_fn *report, void *arg);
+/* Does what MODULE has claimed bar others from it? Not when it is about to go. */
+static inline bool module_counts(const struct stk_module *module)
+{
+	return module->state == MODULE_LOADING || module->state == MODULE_LIVE;
+}
+struct stk_module *module_find(const struct server *server, const char *name); /* not one that is closing; or NULL */
+/* A module for SECTION, opened, its options parsed and checked, not in the list yet. NULL: faults were reported. */
+struct stk_module *module_prepare(struct server *server, const struct conf_section *section, conf_report_fn *report, void *arg);
+void module_discard(struct stk_module *module); /* one that was prepared only */
+/* Parses SECTION for MODULE, which has it loaded already, into a new struct. NULL: faults were reported. */
+void *module_parse(const struct stk_module *module, const struct conf_section *section, conf_report_fn *report, void *arg);
+/* Frees CONF of MODULE when nothing is under way that might read it. */
+void module_retire_conf(struct stk_module *module, void *conf);
+void module_free_conf(const struct stk_module *module, void *conf);
+/* Loads and publishes. 0, or -errno, logged; then the module is in the list and has to be closed. */
+int module_load(struct server *server, struct stk_module *module);
+void module_suspend(struct stk_module *module); /* acts no more, but can be revived */
+int module_revive(struct stk_module *module);
+/* It is withdrawn for good; module_reap() unloads it when nothing of it is under way. */
+void module_close(struct stk_module *module);
+void module_reap(struct server *server);
+void module_sort_hooks(struct server *server); /* after the order of modules has changed */
+bool module_file_changed(const struct stk_module *module);
 /* Withdraws what modules registered, ends their timers and jobs, answers what is pending. */
 void module_quiesce_all(struct server *server);
 void module_unload_all(struct server *server);

@@ -44,7 +44,7 @@ static void on_timeout(struct ev_loop *ev, struct ev_timer *timer, int events)
 struct stk_pending *stk_defer(struct stk_stanza *request, unsigned timeout_ms)
 {
 	struct request *context = stanza_context(request);
-	if (!context || context->answered || context->deferred) {
+	if (!context || !context->module || context->answered || context->deferred) {
 		return NULL;
 	}
 	struct stk_pending *pending = calloc(1, sizeof(*pending));
@@ -84,11 +84,18 @@ int stk_resume(struct stk_pending *pending, struct stk_stanza *answer, int statu
 
 void pending_cancel(struct stk_module *module)
 {
-	while (module->pendings) {
-		struct stk_pending *pending = module->pendings;
+	for (struct stk_pending *pending = module->pendings; pending; pending = pending->next) {
+		ev_timer_stop(module->server->ev, &pending->timer);
 		if (!pending->late) {
+			pending->late = true;
 			router_fail(pending->request, -ECANCELED);
 		}
-		free_pending(pending);
+	}
+}
+
+void pending_free(struct stk_module *module)
+{
+	while (module->pendings) {
+		free_pending(module->pendings);
 	}
 }

@@ -550,6 +550,7 @@ static void on_job_done(struct job *job)
 		job->done(job->module, job->status, job->arg);
 		module_leave(job->module, "done", entered);
 	}
+	atomic_fetch_sub(&job->module->under_way, 1);
 	free(job);
 }
 
@@ -568,5 +569,6 @@ bool router_run(struct server *server)
 		mail = next;
 	}
 	session_reap(server);
+	module_reap(server);
 	return any;
 }

@@ -240,6 +240,21 @@ void sasl_start(struct stk_session *session, const struct stk_stanza *stanza)
 	}
 }
 
+void sasl_withdraw(struct server *server, const struct stk_module *module)
+{
+	struct stk_session *session, *next;
+	HASH_ITER (hh, server->sessions.by_id, session, next) {
+		struct stk_auth *auth = session->auth;
+		const struct mech *mech = auth ? auth->mech : NULL;
+		if (mech && mech->module == module) {
+			if (mech->mech.abort) {
+				mech->mech.abort(mech->module, auth);
+			}
+			stk_auth_fail(auth, auth->user, NULL, "the module that was asked is unloaded");
+		}
+	}
+}
+
 void sasl_abort(struct stk_session *session)
 {
 	struct stk_auth *auth = session->auth;

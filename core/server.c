@@ -15,6 +15,7 @@
 
 #include "core/db.h"
 #include "core/log.h"
+#include "core/reload.h"
 #include "core/router.h"
 #include "proto/frame.h"
 
@@ -107,7 +108,8 @@ int server_open(struct server *server, const char *config, bool dry, conf_report
 {
 	*server = (struct server){ 0 };
 	server->conf = conf_new();
-	if (!server->conf) {
+	server->config = strdup(config);
+	if (!server->conf || !server->config) {
 		return -ENOMEM;
 	}
 	int rc = settings_load(config, server->conf, &server->settings, report, arg);
@@ -181,21 +183,20 @@ static void on_stop(struct ev_loop *ev, struct ev_signal *signal, int events)
 	ev_timer_start(ev, &runner->bound);
 }
 
+static void log_reload(const char *line, void *arg)
+{
+	(void)arg;
+	log_write(LOG_NOTICE, "reload: %s", line);
+}
+
 static void on_hangup(struct ev_loop *ev, struct ev_signal *signal, int events)
 {
 	(void)ev;
 	(void)events;
-	char err[1024];
 	struct server *server = ((struct runner *)signal->data)->server;
-	struct tls_credentials *fresh = NULL;
-	if (tls_credentials_load(server->settings, &fresh, err, sizeof(err)) < 0) {
-		log_write(LOG_ERR, "%s; the certificate in use stays", err);
-		return;
+	if (!server->stopping) {
+		server_reload(server, false, log_reload, NULL);
 	}
-	tls_credentials_unref(server->credentials);
-	server->credentials = fresh;
-	loop_set_credentials(server->loop, fresh);
-	log_write(LOG_NOTICE, "tls: certificate and key were read anew");
 }
 
 static void watch_signal(struct ev_loop *ev, struct ev_signal *watcher, int number, struct runner *runner,
@@ -266,5 +267,7 @@ void server_close(struct server *server)
 	tls_credentials_unref(server->credentials);
 	settings_free(&server->settings);
 	conf_free(&server->conf);
+	conf_free(&server->first_conf);
+	free(server->config);
 	frame_thread_fini();
 }

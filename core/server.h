@@ -25,7 +25,9 @@ enum { MAIL_JOB_DONE = 100, MAIL_POST, MAIL_WRITTEN };
 struct server {
 	struct ev_loop *ev;
 	struct mailbox inbox; /* events of the I/O loop, finished jobs and writes, posts */
-	struct conf *conf;
+	char *config;            /* the file's name, as given */
+	struct conf *conf;       /* what is in effect */
+	struct conf *first_conf; /* what the server started with, after a reload; else NULL */
 	struct settings *settings;
 	struct tls_credentials *credentials;
 	struct loop *loop;

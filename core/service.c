@@ -22,7 +22,7 @@ int stk_provide(struct stk_module *module, const char *service, uint16_t major, 
 		return -EINVAL;
 	}
 	for (const struct provided *other = registry->provided; other; other = other->next) {
-		if (strcmp(other->name, service) == 0) {
+		if (strcmp(other->name, service) == 0 && module_counts(other->module)) {
 			log_write(LOG_ERR, "module: %s: service %s is offered by module %s already; disable one of them", module->name, service,
 			          other->module->name);
 			return -EEXIST;
@@ -63,7 +63,7 @@ struct stk_service *stk_use(struct stk_module *module, const char *service, uint
 static const struct provided *find(const struct stk_service *service, const struct server *server)
 {
 	const struct provided *provided = server->modules.provided;
-	while (provided && strcmp(provided->name, service->name) != 0) {
+	while (provided && (provided->module->state != MODULE_LIVE || strcmp(provided->name, service->name) != 0)) {
 		provided = provided->next;
 	}
 	if (provided && (provided->major != service->major || provided->minor < service->minor)) {

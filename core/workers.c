@@ -173,6 +173,13 @@ static void cancel_waiting(struct workers *pool, const struct stk_module *module
 	}
 }
 
+void workers_withdraw(struct workers *pool, const struct stk_module *module)
+{
+	pthread_mutex_lock(&pool->lock);
+	cancel_waiting(pool, module);
+	pthread_mutex_unlock(&pool->lock);
+}
+
 void workers_cancel(struct workers *pool, const struct stk_module *module)
 {
 	pthread_mutex_lock(&pool->lock);

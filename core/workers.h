@@ -28,6 +28,8 @@ struct job {
 struct workers *workers_new(unsigned count, struct mailbox *box, int kind, void (*fini)(void *arg), void *arg);
 /* Takes JOB. 0, or -EAGAIN: the queue is full, JOB stays the caller's. */
 int workers_put(struct workers *workers, struct job *job);
+/* Sends back MODULE's waiting jobs with -ECANCELED. */
+void workers_withdraw(struct workers *workers, const struct stk_module *module);
 /* Sends back MODULE's waiting jobs with -ECANCELED and waits for those that run. */
 void workers_cancel(struct workers *workers, const struct stk_module *module);
 /* Ends the threads; what waits is sent back. */

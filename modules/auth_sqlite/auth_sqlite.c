@@ -57,6 +57,7 @@ struct state {
 	bool again;     /* something was not written: look whether the file has changed or not */
 	bool dirty_log; /* a plain password may stand in the write-ahead log */
 	struct ended *ended;
+	struct stk_timer *timer;
 	struct sqlite3 *db; /* the router thread's connection */
 	struct names names; /* of all accounts; router thread */
 };
@@ -72,6 +73,8 @@ struct attempt {
 	char folded[STK_JID_MAX + 1];      /* the name as it is compared */
 	char domain[STK_JID_PART_MAX + 1];
 	bool secure, other_account;
+	bool plain_without_tls; /* as configured when it came */
+	unsigned iterations;
 	const char *why; /* NULL: success */
 	struct user account;
 };
@@ -121,14 +124,14 @@ static void judge(struct stk_module *module, void *arg)
 	int found = find_account(module, attempt);
 	bool usable = found == 1 && attempt->account.enabled;
 	bool right = password && verifier_check(usable ? attempt->account.password : NULL, attempt->account.salt, password,
-	                                        (unsigned)state->conf->iterations);
+	                                        attempt->iterations);
 	attempt->why = !password || found < 0 ? "the users table cannot be read" :
 	               found == 0 ? "unknown user" :
 	               !attempt->account.enabled ? "the user is disabled" :
 	               !attempt->account.password || !*attempt->account.password ? "the user has no password" :
 	               !right ? "wrong password" :
 	               attempt->other_account ? "authorization as another account was asked for" :
-	               !rsa && !attempt->secure && !state->conf->plain_without_tls ? "plain password outside TLS" : NULL;
+	               !rsa && !attempt->secure && !attempt->plain_without_tls ? "plain password outside TLS" : NULL;
 	credential_wipe(password);
 }
 
@@ -169,6 +172,7 @@ static int name_account(struct attempt *attempt, const char *stream_domain)
 
 static int step(struct stk_module *module, struct stk_auth *auth, const uint8_t *in, size_t len)
 {
+	const struct state *state = stk_data(module);
 	struct attempt *attempt = calloc(1, sizeof(*attempt));
 	if (!attempt) {
 		stk_auth_fail(auth, NULL, NULL, "out of memory");
@@ -195,6 +199,8 @@ static int step(struct stk_module *module, struct stk_auth *auth, const uint8_t 
 	}
 	attempt->auth = auth;
 	attempt->secure = stk_auth_secure(auth);
+	attempt->plain_without_tls = state->conf->plain_without_tls;
+	attempt->iterations = (unsigned)state->conf->iterations;
 	rc = stk_job(module, 0, judge, answer, attempt);
 	if (rc < 0) {
 		stk_auth_fail(auth, attempt->user, NULL, "the server is too busy");
@@ -383,6 +389,7 @@ static void row_written(struct stk_module *module, int status, void *arg)
 /* One look at the table: wanted and found. Filled on a worker, used on the router thread. */
 struct poll {
 	bool looking, again, checkpoint, clean;
+	unsigned iterations;
 	int64_t next_row; /* where looking goes on; 0 afterwards: it is through */
 	struct change *changes;
 	struct rewrite **rewrites; /* what has to be written */
@@ -432,8 +439,7 @@ static bool has_changed(struct sqlite3 *db)
 static void look(struct stk_module *module, void *arg)
 {
 	struct poll *poll = arg;
-	const struct state *state = stk_data(module);
-	unsigned iterations = (unsigned)state->conf->iterations;
+	unsigned iterations = poll->iterations;
 	struct sqlite3 *db = stk_db(module, USERS_FILE, NULL);
 	if (!db || (!has_changed(db) && !poll->looking && !poll->again && !poll->checkpoint)) {
 		return;
@@ -495,6 +501,7 @@ static void poll_table(struct stk_module *module, void *arg)
 	if (!poll) {
 		return;
 	}
+	poll->iterations = (unsigned)state->conf->iterations;
 	poll->looking = state->looking;
 	poll->next_row = state->next_row;
 	poll->again = state->again;
@@ -554,10 +561,8 @@ static int start(struct stk_module *module, struct state *state)
 	rc = stk_mech(module, &plain);
 	rc = rc < 0 ? rc : stk_provide(module, "users", 1, 0, &users);
 	rc = rc < 0 ? rc : stk_on(module, STK_SESSION_BOUND, 100, on_bound, NULL);
-	if (rc == 0 && !stk_timer(module, 0, state->conf->poll_interval, poll_table, NULL)) {
-		rc = -ENOMEM;
-	}
-	return rc;
+	state->timer = rc < 0 ? NULL : stk_timer(module, 0, state->conf->poll_interval, poll_table, NULL);
+	return rc < 0 ? rc : state->timer ? 0 : -ENOMEM;
 }
 
 static int load(struct stk_module *module, const void *conf)
@@ -577,5 +582,29 @@ static int load(struct stk_module *module, const void *conf)
 	return rc;
 }
 
+static bool is_same_path(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Workers may be using the key, so that one stays until the next start. */
+static int reload(struct stk_module *module, const void *arg)
+{
+	struct state *state = stk_data(module);
+	const struct conf *conf = arg;
+	if (!is_same_path(conf->rsa_key, state->conf->rsa_key)) {
+		stk_log(module, LOG_ERR, "rsa-key: it can be changed by a restart only");
+		return -EBUSY;
+	}
+	struct stk_timer *timer = stk_timer(module, 0, conf->poll_interval, poll_table, NULL);
+	if (!timer) {
+		return -ENOMEM;
+	}
+	stk_timer_stop(&state->timer);
+	state->timer = timer;
+	state->conf = conf;
+	return 0;
+}
+
 STK_MODULE(.name = "auth_sqlite", .version = "0.1", .options = options, .conf_size = sizeof(struct conf),
-           .load = load, .unload = unload);
+           .load = load, .reload = reload, .unload = unload);

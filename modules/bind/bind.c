@@ -152,4 +152,11 @@ static int load(struct stk_module *module, const void *conf)
 	return stk_handle(module, &match, handle_bind, NULL);
 }
 
-STK_MODULE(.name = "bind", .version = "0.1", .options = options, .conf_size = sizeof(struct conf), .load = load);
+static int reload(struct stk_module *module, const void *conf)
+{
+	stk_set_data(module, (void *)(uintptr_t)conf);
+	return 0;
+}
+
+STK_MODULE(.name = "bind", .version = "0.1", .options = options, .conf_size = sizeof(struct conf), .load = load,
+           .reload = reload);

@@ -327,5 +327,12 @@ static int load(struct stk_module *module, const void *conf)
 	return rc;
 }
 
+static int reload(struct stk_module *module, const void *conf)
+{
+	struct state *state = stk_data(module);
+	state->conf = conf;
+	return 0;
+}
+
 STK_MODULE(.name = "message", .version = "0.1", .options = options, .conf_size = sizeof(struct conf), .check = check,
-           .load = load, .unload = unload);
+           .load = load, .reload = reload, .unload = unload);

@@ -235,4 +235,11 @@ static int load(struct stk_module *module, const void *conf)
 	return rc < 0 ? rc : stk_on(module, STK_SESSION_CLOSED, 0, on_closed, NULL);
 }
 
-STK_MODULE(.name = "presence", .version = "0.1", .options = options, .conf_size = sizeof(struct conf), .load = load);
+static int reload(struct stk_module *module, const void *conf)
+{
+	stk_set_data(module, (void *)(uintptr_t)conf);
+	return 0;
+}
+
+STK_MODULE(.name = "presence", .version = "0.1", .options = options, .conf_size = sizeof(struct conf), .load = load,
+           .reload = reload);

@@ -234,6 +234,12 @@ int stk_db_durability(struct stk_module *module, const char *file, enum stk_dura
  * by its address. NULL: logged. */
 struct sqlite3_stmt *stk_db_statement(struct sqlite3 *db, const char *sql);
 
+/* Reads the configuration files anew and makes them take effect, wholly or, when anything is wrong, not at all; DRY_RUN: only tells
+ * what would be done. EACH gets a line for every fault and every change. 0, or -errno: nothing has changed. From a callback of a
+ * descriptor, timer or post only. A module whose section has changed gets reload(), or, without one, is loaded anew while the old one
+ * ends; one whose section is gone is unloaded. Since 0.1. */
+int stk_reload(struct stk_module *module, bool dry_run, void (*each)(const char *line, void *arg), void *arg);
+
 /* The rest. Since 0.1. */
 int64_t stk_now_ms(void); /* the clock, ms since the epoch; never goes back while the process runs. From any thread. */
 void stk_log(struct stk_module *module, int syslog_level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
