@@ -40,6 +40,7 @@ static const struct stanza_error errors[] = {
 	{ ENOSPC, "500", "wait", "resource-constraint", "The server's disk is full" },
 	{ EROFS, "500", "wait", "resource-constraint", "The server cannot write to its disk" },
 	{ EBUSY, "500", "wait", "resource-constraint", "The server's database is locked" },
+	{ EDQUOT, "500", "wait", "resource-constraint", "A limit is reached" },
 	{ EAGAIN, "500", "wait", "resource-constraint", "Too busy, try again later" },
 	{ ENOMEM, "500", "wait", "resource-constraint", "Too busy, try again later" },
 	{ EOPNOTSUPP, "501", "cancel", "feature-not-implemented", "Not implemented" },

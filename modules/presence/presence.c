@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Presence: which of a user's sessions are available, and what they are told of each other. Owns the notices of
- * category 3 and 9 and passes on those that users send; it stores nothing. */
+ * category 3 and 9 and passes on those that users send; what other users are told is in share.c. It stores nothing. */
 
 #include <errno.h>
 #include <limits.h>
@@ -13,7 +13,10 @@
 
 #include <startalkd/module.h>
 
-#define NOTIFY "jabber:x:presence_notify"
+#include "share.h"
+
+#define NOTIFY   "jabber:x:presence_notify"
+#define PRESENCE "startalk:presence"
 
 /* What the protocol uses notices for. Numbers that are not listed are passed on as they are. */
 static const struct category {
@@ -44,11 +47,25 @@ enum { CATEGORY_NAVIGATION = 3, CATEGORY_ONLINE = 9 };
 
 struct conf {
 	const char *navversion;
+	int share; /* enum share_with */
+	int64_t asks;
 };
+
+struct presence {
+	const struct conf *conf;
+	struct share *share; /* NULL: nobody else is told */
+};
+
+static const char *const share_names[] = { "nobody", "asked", "domain", NULL };
 
 static const struct stk_option options[] = {
 	{ "navversion", STK_OPT_STR, offsetof(struct conf, navversion), "10000", 1, 64,
 	  "The navigation version that clients are told after bind (category 3)", NULL },
+	{ "share", STK_OPT_ENUM, offsetof(struct conf, share), "nobody", 0, 0,
+	  "Who is told the show of a user's sessions beside these: nobody, users who asked, all users of the domain",
+	  share_names },
+	{ "asks-per-session", STK_OPT_INT, offsetof(struct conf, asks), "1000", 1, 100000,
+	  "For how many users a session may ask and then be told of changes", NULL },
 	{ 0 },
 };
 
@@ -180,7 +197,48 @@ static int handle_presence(struct stk_module *module, struct stk_session *sessio
 	}
 	struct broadcast broadcast = { .stanza = stanza };
 	stk_sessions(module, stk_session_bare(session), send_copy, &broadcast);
+	struct presence *presence = stk_data(module);
+	if (available) {
+		share_update(presence->share, session, show != NULL);
+	} else {
+		share_withdraw(presence->share, session);
+	}
 	return STK_DONE;
+}
+
+/* ---- asking for another's ---- */
+
+static bool list_session(struct stk_session *session, void *arg)
+{
+	if (stk_session_available(session)) {
+		const char *show = stk_session_show(session);
+		char priority[16];
+		snprintf(priority, sizeof(priority), "%d", stk_session_priority(session));
+		struct stk_node *node = stk_node_add(arg, "session", NULL);
+		stk_node_set(node, "jid", stk_session_jid(session));
+		stk_node_set(node, "show", *show ? show : NULL);
+		stk_node_set(node, "priority", priority);
+	}
+	return true;
+}
+
+static int handle_query(struct stk_module *module, struct stk_session *session, struct stk_stanza *stanza, void *arg)
+{
+	(void)arg;
+	struct presence *presence = stk_data(module);
+	struct stk_jid parts;
+	const char *to = stk_stanza_to(stanza);
+	if (stk_jid_parse(&parts, to) < 0 || !parts.node_len || parts.resource_len) {
+		return -EINVAL;
+	}
+	int rc = share_ask(presence->share, session, to);
+	if (rc < 0) {
+		return rc;
+	}
+	struct stk_stanza *answer = stk_stanza_result(stanza);
+	stk_sessions(module, to, list_session, stk_node_add(stk_stanza_edit(answer), "query", PRESENCE));
+	rc = answer ? stk_reply(stanza, answer) : -ENOMEM;
+	return rc < 0 ? rc : STK_DONE;
 }
 
 /* ---- notices from users ---- */
@@ -201,8 +259,8 @@ static int handle_notify(struct stk_module *module, struct stk_session *session,
 static int on_bound(struct stk_module *module, const struct stk_event *event, void *arg)
 {
 	(void)arg;
-	const struct conf *conf = stk_data(module);
-	json_t *data = json_pack("{s:s}", "navversion", conf->navversion);
+	const struct presence *presence = stk_data(module);
+	json_t *data = json_pack("{s:s}", "navversion", presence->conf->navversion);
 	send_notice(event->session, CATEGORY_NAVIGATION, data ? json_dumps(data, JSON_COMPACT) : NULL);
 	json_decref(data);
 	return STK_PASS;
@@ -211,6 +269,8 @@ static int on_bound(struct stk_module *module, const struct stk_event *event, vo
 static int on_closed(struct stk_module *module, const struct stk_event *event, void *arg)
 {
 	(void)arg;
+	struct presence *presence = stk_data(module);
+	share_forget(presence->share, event->session);
 	if (!stk_session_available(event->session)) {
 		return STK_PASS;
 	}
@@ -224,22 +284,37 @@ static int on_closed(struct stk_module *module, const struct stk_event *event, v
 
 static int load(struct stk_module *module, const void *conf)
 {
-	static const struct stk_match presence = { .size = sizeof(presence), .element = STK_PRESENCE };
+	static const struct stk_match shown = { .size = sizeof(shown), .element = STK_PRESENCE };
 	static const struct stk_match notify = {
 		.size = sizeof(notify), .element = STK_PRESENCE, .type = "notify", .xmlns = NOTIFY
 	};
-	stk_set_data(module, (void *)(uintptr_t)conf);
-	int rc = stk_handle(module, &presence, handle_presence, NULL);
+	static const struct stk_match query = { .size = sizeof(query), .element = STK_IQ, .type = "get", .xmlns = PRESENCE };
+	struct presence *presence = calloc(1, sizeof(*presence));
+	if (!presence) {
+		return -ENOMEM;
+	}
+	presence->conf = conf;
+	stk_set_data(module, presence);
+	int rc = presence->conf->share == SHARE_NOBODY ? 0 :
+	         share_new(module, (enum share_with)presence->conf->share, presence->conf->asks, &presence->share);
+	rc = rc < 0 ? rc : stk_handle(module, &shown, handle_presence, NULL);
 	rc = rc < 0 ? rc : stk_handle(module, &notify, handle_notify, NULL);
+	rc = rc < 0 ? rc : stk_handle(module, &query, handle_query, NULL);
 	rc = rc < 0 ? rc : stk_on(module, STK_SESSION_BOUND, 0, on_bound, NULL);
-	return rc < 0 ? rc : stk_on(module, STK_SESSION_CLOSED, 0, on_closed, NULL);
+	rc = rc < 0 ? rc : stk_on(module, STK_SESSION_CLOSED, 0, on_closed, NULL);
+	if (rc < 0) {
+		share_free(&presence->share);
+		free(presence);
+	}
+	return rc;
 }
 
-static int reload(struct stk_module *module, const void *conf)
+static void unload(struct stk_module *module)
 {
-	stk_set_data(module, (void *)(uintptr_t)conf);
-	return 0;
+	struct presence *presence = stk_data(module);
+	share_free(&presence->share);
+	free(presence);
 }
 
 STK_MODULE(.name = "presence", .version = "0.1", .options = options, .conf_size = sizeof(struct conf), .load = load,
-           .reload = reload);
+           .unload = unload);
