@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* TEA against published values for a key of zeros, and its handling of what is no whole block. */
+/* TEA against published values for a key of zeros and against one block after the other, and its handling of what is no
+ * whole block. */
 
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -67,6 +69,86 @@ static void equal_blocks_have_equal_ciphers(void **state)
 	assert_int_equal(data[15], 'x');
 }
 
+/* One block as the algorithm is described. */
+static void encrypt_block(const uint8_t *in, uint8_t *out)
+{
+	uint32_t word[2] = { 0 }, sum = 0;
+	for (int i = 0; i < 8; i++) {
+		word[i / 4] = word[i / 4] << 8 | in[i];
+	}
+	for (int round = 0; round < 32; round++) {
+		sum += 0x9e3779b9u;
+		word[0] += (word[1] << 4) ^ (word[1] + sum) ^ (word[1] >> 5);
+		word[1] += (word[0] << 4) ^ (word[0] + sum) ^ (word[0] >> 5);
+	}
+	for (int i = 0; i < 8; i++) {
+		out[i] = (uint8_t)(word[i / 4] >> (24 - i % 4 * 8));
+	}
+}
+
+static void fill(uint8_t *data, size_t n, uint32_t seed)
+{
+	for (size_t i = 0; i < n; i++) {
+		seed = seed * 1664525 + 1013904223;
+		data[i] = (uint8_t)(seed >> 24);
+	}
+}
+
+/* Memory of exactly N bytes, so that a sanitizer sees every step beside it. */
+static uint8_t *take(size_t n)
+{
+	uint8_t *data = malloc(n ? n : 1);
+	assert_non_null(data);
+	return data;
+}
+
+static void assert_is_block_by_block(size_t n)
+{
+	uint8_t *clear = take(n), *wanted = take(n), *out = take(n);
+	fill(clear, n, (uint32_t)n);
+	memcpy(wanted, clear, n);
+	for (size_t i = 0; i + 8 <= n; i += 8) {
+		encrypt_block(clear + i, wanted + i);
+	}
+	tea_encrypt(clear, n, out);
+	assert_memory_equal(out, wanted, n);
+	tea_decrypt(wanted, n, out);
+	assert_memory_equal(out, clear, n);
+	tea_encrypt(out, n, out); /* in place */
+	assert_memory_equal(out, wanted, n);
+	tea_decrypt(out, n, out);
+	assert_memory_equal(out, clear, n);
+	free(clear);
+	free(wanted);
+	free(out);
+}
+
+static void many_blocks_at_a_time_are_the_same_as_one_by_one(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n <= 800; n++) {
+		assert_is_block_by_block(n);
+	}
+	assert_is_block_by_block(1024 * 1024 + 5);
+}
+
+static void data_may_lie_at_any_address(void **state)
+{
+	(void)state;
+	uint8_t clear[320], wanted[300], out[320];
+	for (size_t at = 0; at < 17; at++) {
+		fill(clear + at, 300, 1);
+		tea_encrypt(clear + at, 300, out + 16 - at);
+		for (size_t i = 0; i + 8 <= 300; i += 8) {
+			encrypt_block(clear + at + i, wanted + i);
+		}
+		assert_memory_equal(out + 16 - at, wanted, 296);
+		tea_decrypt(out + 16 - at, 300, clear);
+		fill(wanted, 300, 1);
+		assert_memory_equal(clear, wanted, 300);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -74,6 +156,8 @@ int main(void)
 		cmocka_unit_test(frame_of_a_client_is_undone),
 		cmocka_unit_test(tail_stays_clear_at_every_size),
 		cmocka_unit_test(equal_blocks_have_equal_ciphers),
+		cmocka_unit_test(many_blocks_at_a_time_are_the_same_as_one_by_one),
+		cmocka_unit_test(data_may_lie_at_any_address),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
