@@ -11,7 +11,7 @@ import threading
 from .wire import ROOT
 
 BUILD = os.path.abspath(os.environ.get("STK_BUILDDIR", ROOT))
-PLUGINS = ("10-auth_sqlite", "20-bind", "30-presence", "36-message", "40-ping")
+PLUGINS = ("10-auth_sqlite", "20-bind", "30-presence", "35-archive", "36-message", "40-ping")
 BAD = re.compile(r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|ThreadSanitizer|definitely lost: [1-9]|Assertion")
 
 
