@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
-#include <unistr.h>
 
 #include "proto/startalk.pb-c.h"
+#include "proto/text.h"
 #include "proto/wire.h"
 
 /* Upper bound of what protobuf-c keeps for one field beside its text: a message, its place in an array, the scanner's
@@ -56,6 +56,15 @@ static bool is_packed(const struct wire_field *field)
 	return true;
 }
 
+/* NULL: TYPE has no such field. Our messages number their fields from 1 on, which saves the search. */
+static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *type, uint32_t number)
+{
+	if (number <= type->n_fields && type->fields[number - 1].id == number) {
+		return &type->fields[number - 1];
+	}
+	return protobuf_c_message_descriptor_get_field(type, number);
+}
+
 /* Looks at FIELD, which ends at offset END; a message is entered, so that its own fields come next. */
 static const char *look_at(struct walk *walk, const ProtobufCFieldDescriptor *known, const struct wire_field *field,
 			   size_t end)
@@ -78,7 +87,7 @@ static const char *look_at(struct walk *walk, const ProtobufCFieldDescriptor *kn
 		if (memchr(field->data, 0, field->len)) {
 			return "U+0000 in text";
 		}
-		return u8_check(field->data, field->len) ? "text is not UTF-8" : NULL;
+		return text_is_utf8(field->data, field->len) ? NULL : "text is not UTF-8";
 	case PROTOBUF_C_TYPE_BYTES: return field->type == WIRE_BYTES ? NULL : "field of the wrong type";
 	case PROTOBUF_C_TYPE_MESSAGE:
 		return field->type == WIRE_BYTES ? enter(walk, known->descriptor, end) : "field of the wrong type";
@@ -89,7 +98,11 @@ static const char *look_at(struct walk *walk, const ProtobufCFieldDescriptor *kn
 int check_message(const ProtobufCMessageDescriptor *type, const uint8_t *in, size_t n,
 		  const struct check_limits *limits, size_t *fields, const char **why)
 {
-	struct walk walk = { .limits = limits, .depth = 1, .stack = { { .type = type, .end = n } } };
+	struct walk walk; /* of the stack nothing is read that was not entered: not worth clearing */
+	walk.limits = limits;
+	walk.depth = 1;
+	walk.headers = walk.others = walk.fields = 0;
+	walk.stack[0] = (struct level){ .type = type, .end = n };
 	size_t pos = 0;
 	*why = NULL;
 	while (walk.depth) {
@@ -104,8 +117,7 @@ int check_message(const ProtobufCMessageDescriptor *type, const uint8_t *in, siz
 			*why = "malformed protobuf";
 			return -EBADMSG;
 		}
-		const ProtobufCFieldDescriptor *known =
-			protobuf_c_message_descriptor_get_field(level->type, field.number);
+		const ProtobufCFieldDescriptor *known = find_field(level->type, field.number);
 		pos += size;
 		walk.fields++;
 		if (known) {

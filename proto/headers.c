@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistr.h>
 
 #include "proto/frame.h"
 #include "proto/names.h"
 #include "proto/pass.h"
+#include "proto/text.h"
 
 /* ---- reading ---- */
 
@@ -31,9 +31,8 @@ char *keep_text(struct reading *reading, const char *text, size_t len)
 
 char *keep_number(struct reading *reading, int64_t number)
 {
-	char text[24];
-	int len = snprintf(text, sizeof(text), "%" PRId64, number);
-	return keep_text(reading, text, (size_t)len);
+	char text[NUMBER_ROOM];
+	return keep_text(reading, text, number_print(number, text));
 }
 
 char *make_id(struct reading *reading)
@@ -65,9 +64,8 @@ const char *header_label(struct reading *reading, const Startalk__StringHeader *
 	if (known || !header->has_definedkey || !header->definedkey) {
 		return known;
 	}
-	char text[16];
-	int len = snprintf(text, sizeof(text), "_%" PRId32, header->definedkey);
-	return keep_text(reading, text, (size_t)len);
+	char text[1 + NUMBER_ROOM] = "_";
+	return keep_text(reading, text, 1 + number_print(header->definedkey, text + 1));
 }
 
 /* The opposite of the last step of header_label: "_N" where no table knows N. 0: NAME goes as text. */
@@ -136,7 +134,7 @@ void read_text_child(struct stk_node *parent, const char *name, const char *text
 
 char *put_text(struct writing *writing, const char *text)
 {
-	if (text && u8_check((const uint8_t *)text, strlen(text))) {
+	if (text && !text_is_utf8(text, strlen(text))) {
 		writing->error = -EILSEQ;
 	}
 	return (char *)(uintptr_t)text; /* protobuf-c's structs have no const; packing changes nothing */
@@ -154,9 +152,9 @@ void *put_alloc(struct writing *writing, size_t size)
 
 char *put_number(struct writing *writing, int64_t number)
 {
-	char *text = put_alloc(writing, 24);
+	char *text = put_alloc(writing, NUMBER_ROOM);
 	if (text) {
-		snprintf(text, 24, "%" PRId64, number);
+		number_print(number, text);
 	}
 	return text;
 }

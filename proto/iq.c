@@ -9,6 +9,7 @@
 
 #include "proto/names.h"
 #include "proto/pass.h"
+#include "proto/text.h"
 
 enum value {
 	UNUSED,

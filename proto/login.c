@@ -8,6 +8,7 @@
 
 #include "proto/names.h"
 #include "proto/pass.h"
+#include "proto/text.h"
 
 /* ---- reading ---- */
 

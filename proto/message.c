@@ -8,6 +8,7 @@
 
 #include "proto/names.h"
 #include "proto/pass.h"
+#include "proto/text.h"
 
 #define CLIENT_TYPE_DEFAULT STARTALK__CLIENT_TYPE__ClientTypePC
 #define CLIENT_TYPE_MAX STARTALK__CLIENT_TYPE__ClientTypeWeb

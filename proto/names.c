@@ -4,69 +4,66 @@
 
 #include "proto/names.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/startalk.pb-c.h"
 
+/* Name, number, and whether it is sent by name although it has a number; in the order of strcmp. */
+#define HEADERS(HEADER)                    \
+	HEADER(affiliation, 28, false)     \
+	HEADER(answer, 62, false)          \
+	HEADER(backupinfo, 4, false)       \
+	HEADER(body, 24, false)            \
+	HEADER(carbon_message, 72, false)  \
+	HEADER(cdata, 50, false)           \
+	HEADER(channelid, 2, false)        \
+	HEADER(code, 42, false)            \
+	HEADER(del_jid, 10, false)         \
+	HEADER(domain, 38, false)          \
+	HEADER(extendInfo, 3, false)       \
+	HEADER(forbidden_words, 78, false) \
+	HEADER(friends, 64, false)         \
+	HEADER(host, 58, false)            \
+	HEADER(invite_jid, 9, false)       \
+	HEADER(jid, 7, false)              \
+	HEADER(key, 70, false)             \
+	HEADER(key_value, 54, false)       \
+	HEADER(masked_user, 68, false)     \
+	HEADER(method, 22, false)          \
+	HEADER(mode, 76, false)            \
+	HEADER(name, 56, false)            \
+	HEADER(nick, 12, false)            \
+	HEADER(pic, 18, false)             \
+	HEADER(qchatid, 1, true)           \
+	HEADER(question, 60, false)        \
+	HEADER(read_type, 5, false)        \
+	HEADER(real_jid, 8, false)         \
+	HEADER(reason, 34, false)          \
+	HEADER(result, 32, false)          \
+	HEADER(role, 36, false)            \
+	HEADER(status, 40, false)          \
+	HEADER(time_value, 52, false)      \
+	HEADER(title, 16, false)           \
+	HEADER(type, 30, false)            \
+	HEADER(value, 66, false)           \
+	HEADER(version, 20, false)
+
 struct header {
 	const char *name;
 	int32_t number;
-	bool as_text; /* sent by name although it has a number */
+	bool as_text;
 };
 
-static const struct header headers[] = {
-	/* in the order of strcmp */
-	{ "affiliation", 28, false },
-	{ "answer", 62, false },
-	{ "backupinfo", 4, false },
-	{ "body", 24, false },
-	{ "carbon_message", 72, false },
-	{ "cdata", 50, false },
-	{ "channelid", 2, false },
-	{ "code", 42, false },
-	{ "del_jid", 10, false },
-	{ "domain", 38, false },
-	{ "extendInfo", 3, false },
-	{ "forbidden_words", 78, false },
-	{ "friends", 64, false },
-	{ "host", 58, false },
-	{ "invite_jid", 9, false },
-	{ "jid", 7, false },
-	{ "key", 70, false },
-	{ "key_value", 54, false },
-	{ "masked_user", 68, false },
-	{ "method", 22, false },
-	{ "mode", 76, false },
-	{ "name", 56, false },
-	{ "nick", 12, false },
-	{ "pic", 18, false },
-	{ "qchatid", 1, true },
-	{ "question", 60, false },
-	{ "read_type", 5, false },
-	{ "real_jid", 8, false },
-	{ "reason", 34, false },
-	{ "result", 32, false },
-	{ "role", 36, false },
-	{ "status", 40, false },
-	{ "time_value", 52, false },
-	{ "title", 16, false },
-	{ "type", 30, false },
-	{ "value", 66, false },
-	{ "version", 20, false },
-};
+#define ROW(name, number, as_text) { #name, number, as_text },
+#define BY_NUMBER(name, number, as_text) [number] = #name,
 
-#define HEADERS (sizeof(headers) / sizeof(*headers))
+static const struct header headers[] = { HEADERS(ROW) };
+static const char *const names[] = { HEADERS(BY_NUMBER) };
 
 const char *header_name(int32_t number)
 {
-	for (size_t i = 0; i < HEADERS; i++) {
-		if (headers[i].number == number) {
-			return headers[i].name;
-		}
-	}
-	return NULL;
+	return number >= 0 && (size_t)number < sizeof(names) / sizeof(*names) ? names[number] : NULL;
 }
 
 static int compare_name(const void *name, const void *header)
@@ -76,7 +73,8 @@ static int compare_name(const void *name, const void *header)
 
 int32_t header_number(const char *name)
 {
-	const struct header *header = bsearch(name, headers, HEADERS, sizeof(*headers), compare_name);
+	const struct header *header =
+		bsearch(name, headers, sizeof(headers) / sizeof(*headers), sizeof(*headers), compare_name);
 	return header && !header->as_text ? header->number : 0;
 }
 
@@ -108,20 +106,4 @@ int32_t client_number(const char *name)
 	const ProtobufCEnumValue *value =
 		protobuf_c_enum_descriptor_get_value_by_name(&startalk__client_type__descriptor, name);
 	return value ? value->value : 0;
-}
-
-bool number_parse(const char *text, int64_t min, int64_t max, int64_t *number)
-{
-	const char *digits = text && *text == '-' ? text + 1 : text;
-	if (!digits || *digits < '0' || *digits > '9') {
-		return false;
-	}
-	char *end;
-	errno = 0;
-	long long value = strtoll(text, &end, 10);
-	if (errno || *end || value < min || value > max) {
-		return false;
-	}
-	*number = value;
-	return true;
 }

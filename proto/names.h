@@ -41,7 +41,4 @@ bool name_is_plain(const char *text);
 const char *client_name(int32_t number);
 int32_t client_number(const char *name);
 
-/* TEXT as a decimal number from MIN to MAX, nothing before or behind it. False: it is none (or NULL). */
-bool number_parse(const char *text, int64_t min, int64_t max, int64_t *number);
-
 #endif

@@ -7,6 +7,7 @@
 
 #include "proto/names.h"
 #include "proto/pass.h"
+#include "proto/text.h"
 
 #define NOTIFY STARTALK__PRESENCE_KEY_TYPE__PresenceKeyNotify
 #define RESULT STARTALK__PRESENCE_KEY_TYPE__PresenceKeyResult

@@ -23,6 +23,10 @@ struct wire_field {
 static inline size_t wire_varint(const uint8_t *in, size_t n, size_t max, uint64_t *value)
 {
 	uint64_t sum = 0;
+	if (n && in[0] < 0x80) { /* nearly all of them */
+		*value = in[0];
+		return 1;
+	}
 	for (size_t i = 0; i < n && i < max; i++) {
 		sum |= (uint64_t)(in[i] & 0x7f) << (7 * i);
 		if (!(in[i] & 0x80)) {
