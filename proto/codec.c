@@ -5,14 +5,21 @@
 #include "proto/codec.h"
 
 #include <errno.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "proto/check.h"
 #include "proto/frame.h"
 #include "proto/names.h"
 #include "proto/pass.h"
+#include "proto/wire.h"
 
-#define SCRATCH 1024 /* first bytes for a frame on its way; a usual one takes no more */
+#define FIRST_BLOCK 1024 /* beside its text a usual stanza takes no more */
+#define SCRATCH 2048     /* nor does a usual frame on its way out */
+
+/* Of ProtoMessage: */
+enum { FIELD_SIGNAL = 2, FIELD_FROM = 3, FIELD_MESSAGE = 5, FIELD_SENDJID = 11 };
+
+#define TEXTS (FIELD_SENDJID - FIELD_FROM) /* from to sendjid, but for the message between them */
 
 enum { FROM_CLIENT = 1 << CODEC_CLIENT, FROM_SERVER = 1 << CODEC_SERVER, FROM_BOTH = FROM_CLIENT | FROM_SERVER };
 
@@ -49,10 +56,9 @@ static const struct kind kinds[] = {
 	  &startalk__stream_end__descriptor, stream_end_read, stream_end_write },
 };
 
-static const struct kind *find_signal(const Startalk__ProtoMessage *envelope, enum codec_side side)
+static const struct kind *find_signal(int32_t signal, enum codec_side side)
 {
 	const char *type;
-	int32_t signal = envelope->has_signaltype ? envelope->signaltype : 0;
 	if (signal && message_signal(signal, side, &type)) {
 		signal = 0;
 	} else if (!signal) {
@@ -71,30 +77,69 @@ static const struct check_limits *limits_of(const struct codec_context *context)
 	return context->side == CODEC_CLIENT ? &check_client : &check_server;
 }
 
-/* The envelope's own text outlives the scratch memory in the stanza's arena. */
-static int keep_texts(Startalk__ProtoMessage *envelope, struct arena *arena)
+/* A ProtoMessage, its texts where they lie: a stanza that they shall live in is made only when all of it is known. */
+struct envelope {
+	Startalk__ProtoMessage pb;
+	struct wire_field texts[TEXTS];
+	unsigned has; /* the bit 1 << i says that there is texts[i] */
+};
+
+/* The field of envelope->pb that TEXTS[I] becomes; in the order of their numbers. */
+static char **envelope_text(struct envelope *envelope, size_t i)
 {
-	char **const texts[] = {
-		&envelope->from,       &envelope->to,       &envelope->realfrom,   &envelope->realto,
-		&envelope->originfrom, &envelope->originto, &envelope->origintype, &envelope->sendjid
-	};
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-		if (*texts[i]) {
-			*texts[i] = arena_strndup(arena, *texts[i], strlen(*texts[i]));
-			if (!*texts[i]) {
-				return -ENOMEM;
-			}
+	Startalk__ProtoMessage *pb = &envelope->pb;
+	char **const fields[TEXTS] = { &pb->from,       &pb->to,       &pb->realfrom,   &pb->realto,
+				       &pb->originfrom, &pb->originto, &pb->origintype, &pb->sendjid };
+	return fields[i];
+}
+
+static int open_envelope(const uint8_t *msg, size_t n, const struct check_limits *limits, struct envelope *envelope,
+			 const char **why)
+{
+	int rc = check_message(&startalk__proto_message__descriptor, msg, n, limits, NULL, why);
+	if (rc < 0) {
+		return rc;
+	}
+	startalk__proto_message__init(&envelope->pb);
+	envelope->has = 0;
+	for (size_t pos = 0; pos < n;) {
+		struct wire_field field;
+		pos += wire_field(msg + pos, n - pos, &field);
+		if (field.number == FIELD_SIGNAL) {
+			envelope->pb.signaltype = (int32_t)(uint32_t)field.value;
+		} else if (field.number == FIELD_MESSAGE) {
+			envelope->pb.message.data = (uint8_t *)(uintptr_t)field.data;
+			envelope->pb.message.len = field.len;
+		} else if (field.number >= FIELD_FROM && field.number <= FIELD_SENDJID) {
+			size_t i = field.number - FIELD_FROM - (field.number > FIELD_MESSAGE);
+			envelope->texts[i] = field;
+			envelope->has |= 1u << i;
 		}
 	}
 	return 0;
 }
 
-static int read_inner(const struct kind *kind, struct reading *reading, Startalk__ProtoMessage *envelope)
+static int keep_texts(struct envelope *envelope, struct arena *arena)
+{
+	for (size_t i = 0; i < TEXTS; i++) {
+		const struct wire_field *text = &envelope->texts[i];
+		if (envelope->has & 1u << i) {
+			char *copy = arena_strndup(arena, (const char *)text->data, text->len);
+			if (!copy) {
+				return -ENOMEM;
+			}
+			*envelope_text(envelope, i) = copy;
+		}
+	}
+	return 0;
+}
+
+static int read_inner(const struct kind *kind, struct reading *reading, struct envelope *envelope)
 {
 	struct arena *arena = stanza_arena(reading->stanza);
 	ProtobufCMessage *inner;
-	int rc = check_unpack(kind->inner, envelope->message.data, envelope->message.len, limits_of(reading->context),
-			      arena, &inner, &reading->why);
+	int rc = check_unpack(kind->inner, envelope->pb.message.data, envelope->pb.message.len,
+			      limits_of(reading->context), arena, &inner, &reading->why);
 	if (rc < 0) {
 		return rc;
 	}
@@ -105,7 +150,7 @@ static int read_inner(const struct kind *kind, struct reading *reading, Startalk
 	if (rc < 0) {
 		return rc;
 	}
-	reading->envelope = envelope;
+	reading->envelope = &envelope->pb;
 	reading->message = inner;
 	rc = kind->read(reading);
 	if (rc == 0 && (reading->error || stanza_failed(reading->stanza))) {
@@ -114,16 +159,16 @@ static int read_inner(const struct kind *kind, struct reading *reading, Startalk
 	return rc;
 }
 
-static int read_envelope(const struct codec_context *context, Startalk__ProtoMessage *envelope, struct stk_stanza **out,
+static int read_envelope(const struct codec_context *context, struct envelope *envelope, struct stk_stanza **out,
 			 const char **why)
 {
-	const struct kind *kind = find_signal(envelope, context->side);
+	const struct kind *kind = find_signal(envelope->pb.signaltype, context->side);
 	if (!kind) {
 		return 0;
 	}
 	/* Room for the unpacked message and the stanza's nodes: one malloc for what is usual. */
 	struct stk_stanza *stanza =
-		stanza_new(kind->element, kind->name, kind->xmlns, envelope->message.len * 2 + SCRATCH);
+		stanza_new(kind->element, kind->name, kind->xmlns, envelope->pb.message.len * 2 + FIRST_BLOCK);
 	if (!stanza) {
 		return -ENOMEM;
 	}
@@ -151,25 +196,22 @@ int codec_decode(const struct codec_context *context, const uint8_t *in, size_t 
 	if (!n) {
 		return 0; /* keep-alive of some implementations */
 	}
-	struct arena *scratch = arena_new(n * 2 + SCRATCH);
-	if (!scratch) {
-		return -ENOMEM;
-	}
+	struct frame_room room;
+	room.large = NULL;
+	struct envelope envelope;
 	const uint8_t *msg;
 	size_t msg_len;
-	ProtobufCMessage *envelope;
-	int rc = frame_open(in, n, context->inflate_max, scratch, &msg, &msg_len, why);
+	int rc = frame_open(in, n, context->inflate_max, &room, &msg, &msg_len, why);
 	if (rc == 0) {
-		rc = check_unpack(&startalk__proto_message__descriptor, msg, msg_len, limits_of(context), scratch,
-				  &envelope, why);
+		rc = open_envelope(msg, msg_len, limits_of(context), &envelope, why);
 	}
 	if (rc == 0) {
-		rc = read_envelope(context, (Startalk__ProtoMessage *)(void *)envelope, out, why);
+		rc = read_envelope(context, &envelope, out, why);
 	}
 	if (rc == 0 && *out && envelope_from) {
-		*envelope_from = text_or_null(((Startalk__ProtoMessage *)(void *)envelope)->from);
+		*envelope_from = text_or_null(envelope.pb.from);
 	}
-	arena_free(&scratch);
+	free(room.large);
 	return rc;
 }
 
@@ -183,7 +225,7 @@ int codec_encode(const struct codec_context *context, const struct stk_stanza *s
 	if (!kind || !(kind->sides & 1u << context->side)) {
 		return -EINVAL;
 	}
-	struct arena *arena = arena_new(SCRATCH * 2);
+	struct arena *arena = arena_new(SCRATCH);
 	if (!arena) {
 		return -ENOMEM;
 	}

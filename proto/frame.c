@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ZLIB_CONST
@@ -53,8 +54,17 @@ static int begin_inflate(void)
 	return zlib.in_ready ? 0 : -ENOMEM;
 }
 
-/* The stream's own word for its size is what is taken from the arena; zlib compares it with the truth at the end. */
-static int open_gzip(const struct wire_field *gz, size_t limit, struct arena *arena, const uint8_t **msg,
+static uint8_t *make_room(struct frame_room *room, size_t size)
+{
+	if (size <= sizeof(room->small)) {
+		return room->small;
+	}
+	room->large = malloc(size);
+	return room->large;
+}
+
+/* The stream's own word for its size is what memory is taken for; zlib compares it with the truth at the end. */
+static int open_gzip(const struct wire_field *gz, size_t limit, struct frame_room *room, const uint8_t **msg,
 		     size_t *msg_len, const char **why)
 {
 	*why = "bad gzip";
@@ -70,7 +80,7 @@ static int open_gzip(const struct wire_field *gz, size_t limit, struct arena *ar
 		*why = "inflates past the limit";
 		return -EMSGSIZE;
 	}
-	uint8_t *out = arena_alloc(arena, size + 1); /* one more, so that too long a stream shows */
+	uint8_t *out = make_room(room, size + 1); /* one more, so that too long a stream shows */
 	if (!out || begin_inflate() < 0) {
 		return -ENOMEM;
 	}
@@ -90,9 +100,9 @@ static int open_gzip(const struct wire_field *gz, size_t limit, struct arena *ar
 	return 0;
 }
 
-static int open_tea(const struct wire_field *tea, struct arena *arena, const uint8_t **msg, size_t *msg_len)
+static int open_tea(const struct wire_field *tea, struct frame_room *room, const uint8_t **msg, size_t *msg_len)
 {
-	uint8_t *out = arena_alloc(arena, tea->len);
+	uint8_t *out = make_room(room, tea->len);
 	if (!out) {
 		return -ENOMEM;
 	}
@@ -102,7 +112,7 @@ static int open_tea(const struct wire_field *tea, struct arena *arena, const uin
 	return 0;
 }
 
-int frame_open(const uint8_t *in, size_t n, size_t limit, struct arena *arena, const uint8_t **msg, size_t *msg_len,
+int frame_open(const uint8_t *in, size_t n, size_t limit, struct frame_room *room, const uint8_t **msg, size_t *msg_len,
 	       const char **why)
 {
 	int rc = n > UINT32_MAX / 2
@@ -127,14 +137,14 @@ int frame_open(const uint8_t *in, size_t n, size_t limit, struct arena *arena, c
 		return -EBADMSG;
 	}
 	if (options == OPTION_GZIP) {
-		return open_gzip(&message, limit, arena, msg, msg_len, why);
+		return open_gzip(&message, limit, room, msg, msg_len, why);
 	}
 	if (message.len > limit) {
 		*why = "longer than the limit";
 		return -EMSGSIZE;
 	}
 	if (options == OPTION_TEA) {
-		return open_tea(&message, arena, msg, msg_len);
+		return open_tea(&message, room, msg, msg_len);
 	}
 	*msg = message.data;
 	*msg_len = message.len;

@@ -5,7 +5,6 @@
 
 #include <jansson.h>
 
-#include "core/arena.h"
 #include "core/xml.h"
 #include "proto/frame.h"
 #include "tools/xml_parse.h"
@@ -192,11 +191,11 @@ void open_frame(const uint8_t *frame, size_t len, struct buf *out)
 	const char *why;
 	int prefix = frame_prefix(frame, len, &size);
 	assert_true(prefix > 0);
-	struct arena *arena = arena_new(0);
-	assert_non_null(arena);
-	assert_int_equal(frame_open(frame + prefix, size, LIMIT, arena, &msg, &msg_len, &why), 0);
+	struct frame_room room;
+	room.large = NULL;
+	assert_int_equal(frame_open(frame + prefix, size, LIMIT, &room, &msg, &msg_len, &why), 0);
 	assert_int_equal(buf_append(out, msg, msg_len), 0);
-	arena_free(&arena);
+	free(room.large);
 }
 
 Startalk__ProtoMessage *encode_stanza(const struct codec_context *context, const struct stk_stanza *stanza)
