@@ -32,7 +32,7 @@ const char *const store_migrations[] = {
 	"	body TEXT NOT NULL, more TEXT);"
 	"CREATE UNIQUE INDEX messages_id ON messages (id, sender);"
 	"CREATE INDEX messages_talk ON messages (recipient, sender, time);"
-	"CREATE INDEX messages_unread ON messages (recipient, flag) WHERE flag < 3;"
+	"CREATE INDEX messages_unread ON messages (recipient, flag) WHERE flag <> 3;"
 	"CREATE TABLE revoked ("
 	"	seq INTEGER PRIMARY KEY, at INTEGER NOT NULL,"
 	"	type INTEGER NOT NULL, kind INTEGER, client INTEGER, version INTEGER, resource TEXT,"
@@ -313,7 +313,7 @@ static int collect(struct sqlite3 *db, struct store_sweep *sweep, uint64_t *rows
 {
 	sqlite3_stmt *stmt = stk_db_statement(db,
 	        "SELECT seq, time, sender FROM messages INDEXED BY messages_unread "
-	        "WHERE recipient = ?1 AND flag = ?2 AND flag < 3 AND seq > ?3 ORDER BY seq LIMIT ?4");
+	        "WHERE recipient = ?1 AND flag = ?2 AND flag <> 3 AND seq > ?3 ORDER BY seq LIMIT ?4");
 	sqlite3_bind_int64(stmt, 1, sweep->recipient);
 	sqlite3_bind_int(stmt, 2, sweep->flag);
 	sqlite3_bind_int64(stmt, 3, (int64_t)sweep->after);
@@ -512,7 +512,7 @@ int store_each_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t after
 {
 	sqlite3_stmt *stmt = stk_db_statement(db,
 	        "SELECT " COLUMNS " FROM messages AS m INDEXED BY messages_unread " NAMED
-	        " WHERE m.recipient = ?1 AND m.flag = 0 AND m.flag < 3 AND m.seq > ?2 AND m.seq <= ?3 ORDER BY m.seq");
+	        " WHERE m.recipient = ?1 AND m.flag = 0 AND m.flag <> 3 AND m.seq > ?2 AND m.seq <= ?3 ORDER BY m.seq");
 	sqlite3_bind_int64(stmt, 1, recipient);
 	sqlite3_bind_int64(stmt, 2, (int64_t)after);
 	sqlite3_bind_int64(stmt, 3, (int64_t)last);
@@ -522,7 +522,7 @@ int store_each_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t after
 int64_t store_skip_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t last, int64_t most)
 {
 	sqlite3_stmt *stmt = stk_db_statement(db,
-	        "SELECT seq FROM messages INDEXED BY messages_unread WHERE recipient = ?1 AND flag = 0 AND flag < 3 "
+	        "SELECT seq FROM messages INDEXED BY messages_unread WHERE recipient = ?1 AND flag = 0 AND flag <> 3 "
 	        "AND seq BETWEEN 1 AND ?2 "
 	        "ORDER BY seq DESC LIMIT 1 OFFSET ?3");
 	sqlite3_bind_int64(stmt, 1, recipient);
@@ -588,7 +588,7 @@ int store_status(struct sqlite3 *db, struct store_status *status)
 	status->rows = get_number(db, stk_db_statement(db, "SELECT count(*) FROM messages"), 0);
 	status->undelivered = get_number(db, stk_db_statement(db,
 	        "SELECT count(*) FROM jids AS j CROSS JOIN messages AS m INDEXED BY messages_unread "
-	        "ON m.recipient = j.id AND m.flag = 0 AND m.flag < 3"), 0);
+	        "ON m.recipient = j.id AND m.flag = 0 AND m.flag <> 3"), 0);
 	status->revoked = get_number(db, stk_db_statement(db, "SELECT count(*) FROM revoked"), 0);
 	status->jids = get_number(db, stk_db_statement(db, "SELECT count(*) FROM jids"), 0);
 	status->bytes = get_number(db, stk_db_statement(db, "PRAGMA page_count"), 0) * page;
