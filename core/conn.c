@@ -227,11 +227,11 @@ static void tell_sent(struct conn *conn)
 	}
 }
 
-/* A frame has come after the peer's kernel was seen to have ACKED bytes: whoever sent it has these. */
-static void tell_delivered(struct conn *conn, uint64_t acked)
+/* A frame has come after the peer's kernel was seen to have bytes: whoever sent it has these. Told before the frame itself. */
+static void tell_delivered(struct conn *conn)
 {
 	unsigned n = 0;
-	while (n < conn->track_sent && conn->tracks[n].offset <= acked) {
+	while (n < conn->track_sent && conn->tracks[n].offset <= conn->acked_then) {
 		n++;
 	}
 	if (!n) {
@@ -333,7 +333,9 @@ static size_t cut_frames(struct conn *conn, const uint8_t *data, size_t n)
 			break;
 		}
 		used += (size_t)prefix;
-		conn->frames++;
+		if (conn->track_n) {
+			tell_delivered(conn);
+		}
 		if (len) { /* a frame of length 0 means nothing */
 			take_frame(conn, data + used, len);
 		}
@@ -455,16 +457,13 @@ static void read_ready(struct conn *conn)
 	if (conn->state == CONN_ENDING) {
 		return; /* nobody will read it */
 	}
-	uint64_t frames = conn->frames, acked = conn->acked;
+	conn->acked_then = conn->acked;
 	if (!conn->tls) {
 		feed_frames(conn, raw, (size_t)n);
 	} else if (!feed_tls(conn, raw, (size_t)n)) {
 		return;
 	}
 	if (conn->track_n) {
-		if (conn->frames != frames) {
-			tell_delivered(conn, acked);
-		}
 		conn_sample(conn);
 	}
 	rewatch(conn);

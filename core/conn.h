@@ -38,7 +38,7 @@ struct conn {
 	struct buf out;       /* bytes for the socket */
 	uint64_t written;     /* bytes that the kernel has taken */
 	uint64_t acked;       /* of these, how many the peer's kernel was last seen to have */
-	uint64_t frames;      /* how many have come */
+	uint64_t acked_then;  /* acked before the bytes came that are being read */
 	struct track *tracks; /* in order; not yet known to be with the peer */
 	unsigned track_n, track_cap, track_sent; /* the first track_sent of them are in the kernel's hands */
 	struct conn *sampled_next, **sampled_at;

@@ -425,21 +425,50 @@ void inbox_retry(struct stk_module *module)
 
 /* ---- what happens ---- */
 
-static int on_eligible(struct stk_module *module, const struct stk_event *event, void *arg)
+static void begin_backlog(struct stk_module *module, struct stk_session *session)
 {
-	(void)arg;
 	const struct state *state = stk_data(module);
-	struct inbox *inbox = state->conf->push_offline ? get_inbox(module, event->session) : NULL;
+	struct inbox *inbox = state->conf->push_offline ? get_inbox(module, session) : NULL;
 	if (!state->conf->push_offline) {
-		return STK_PASS;
+		return;
 	}
 	if (!inbox) {
-		stk_log(module, LOG_ERR, "%s: out of memory: what waits for the user is not pushed", stk_session_jid(event->session));
+		stk_log(module, LOG_ERR, "%s: out of memory: what waits for the user is not pushed", stk_session_jid(session));
 	} else if (inbox->state != INBOX_LIVE) {
 		inbox->again = true;
 	} else {
 		inbox->state = INBOX_BARRIER;
-		advance(module, event->session, inbox);
+		advance(module, session, inbox);
+	}
+}
+
+static int on_eligible(struct stk_module *module, const struct stk_event *event, void *arg)
+{
+	(void)arg;
+	begin_backlog(module, event->session);
+	return STK_PASS;
+}
+
+/* What a session that is gone may not have gets to the user's others, which may not be asked to wait for a new one. */
+static bool push_again(struct stk_session *session, void *arg)
+{
+	struct stk_module *module = arg;
+	if (stk_session_available(session) && stk_session_priority(session) >= 0) {
+		begin_backlog(module, session);
+	}
+	return true;
+}
+
+static int on_closed(struct stk_module *module, const struct stk_event *event, void *arg)
+{
+	(void)arg;
+	const struct inbox *inbox = find_inbox(module, event->session);
+	bool unsure = inbox && inbox->state != INBOX_LIVE;
+	for (size_t i = 0; inbox && i < inbox->sent.count && !unsure; i++) {
+		unsure = entry_at(&inbox->sent, i)->row != 0;
+	}
+	if (unsure) {
+		stk_sessions(module, stk_session_bare(event->session), push_again, module);
 	}
 	return STK_PASS;
 }
@@ -516,6 +545,7 @@ int inbox_init(struct stk_module *module)
 	struct state *state = stk_data(module);
 	state->slot = stk_session_slot(module, destroy);
 	int rc = state->slot < 0 ? state->slot : stk_on(module, STK_SESSION_ELIGIBLE, 0, on_eligible, NULL);
+	rc = rc < 0 ? rc : stk_on(module, STK_SESSION_CLOSED, 0, on_closed, NULL);
 	rc = rc < 0 ? rc : stk_on(module, STK_SENT, 0, on_sent, NULL);
 	return rc < 0 ? rc : stk_on(module, STK_DELIVERED, 0, on_delivered, NULL);
 }

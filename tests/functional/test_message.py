@@ -109,7 +109,7 @@ def test_a_full_jid_means_one_device_and_a_gone_one_the_user(four):
     tablet.close()
     bob.expect_notice(9)
     sent = alice.message(tablet.jid, "still to the tablet")
-    assert bob.expect(wire.CHAT).inner.messageId == sent
+    assert bob.expect(wire.CHAT, where=lambda frame: frame.inner.messageId == sent)
 
 
 def test_only_the_highest_priority_gets_what_goes_to_the_bare_jid(four):
