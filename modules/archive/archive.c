@@ -135,7 +135,8 @@ static void unload(struct stk_module *module)
 {
 	struct state *state = stk_data(module);
 	if (state) {
-		keeper_fini(state);
+		keeper_fini(module);
+		command_fini(state);
 		confirm_fini(state);
 		store_free(&state->store);
 	}
@@ -156,6 +157,7 @@ static int start(struct stk_module *module, struct state *state)
 	rc = rc < 0 ? rc : inbox_init(module);
 	rc = rc < 0 ? rc : history_init(module);
 	rc = rc < 0 ? rc : keeper_init(module);
+	rc = rc < 0 ? rc : command_init(module);
 	return rc < 0 ? rc : stk_provide(module, "archive", 1, 0, &service);
 }
 

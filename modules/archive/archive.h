@@ -30,6 +30,8 @@ struct state {
 	} confirmed;
 	struct stk_timer *retry; /* runs when something could not be queued */
 	struct keeper *keeper;
+	struct stk_service *answers;
+	struct command *commands; /* under way */
 };
 
 typedef void archive_done_fn(int status, uint64_t row, int64_t time, void *arg);
@@ -65,9 +67,21 @@ void archive_retry_later(struct stk_module *module);
 
 int history_init(struct stk_module *module);
 
-/* ---- keeper.c: retention and commands ---- */
+/* ---- keeper.c: retention ---- */
+
+struct keeper_result {
+	int64_t rows, pages; /* deleted; given back */
+};
+typedef void keeper_done_fn(struct stk_module *module, int status, const struct keeper_result *result, void *arg);
 
 int keeper_init(struct stk_module *module);
-void keeper_fini(struct state *state);
+/* Cleans up now, beside the hourly run. DONE (may be NULL) is called when it is over and the log is in the file. */
+int keeper_run(struct stk_module *module, keeper_done_fn *done, void *arg);
+void keeper_fini(struct stk_module *module);
+
+/* ---- command.c ---- */
+
+int command_init(struct stk_module *module);
+void command_fini(struct state *state);
 
 #endif

@@ -461,6 +461,14 @@ int store_shrink(struct sqlite3 *db)
 	return rc;
 }
 
+/* First what can be done beside writers, then the rest in a moment without one. */
+int store_checkpoint(struct sqlite3 *db)
+{
+	int64_t rc = get_number(db, stk_db_statement(db, "PRAGMA wal_checkpoint(PASSIVE)"), 0);
+	rc = rc < 0 ? rc : get_number(db, stk_db_statement(db, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+	return rc < 0 ? (int)rc : 0;
+}
+
 /* ---- messages out ---- */
 
 #define COLUMNS "s.jid, r.jid, m.resource, m.id, m.body, m.more, m.time, m.type, m.kind, m.client, m.version, m.seq, m.flag"

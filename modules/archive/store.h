@@ -63,6 +63,8 @@ int store_expire(struct sqlite3 *db, int64_t time);
 int store_trim(struct sqlite3 *db, int64_t recipient, uint64_t last);
 /* Gives some free pages back to the file system. How many, or -errno. */
 int store_shrink(struct sqlite3 *db);
+/* Moves what is in the log into the file, where nobody is in the way; outside of transactions. 0 or -errno. */
+int store_checkpoint(struct sqlite3 *db);
 
 /* ---- reading: from any connection ---- */
 
