@@ -14,7 +14,6 @@
 #include "proto/wire.h"
 
 #define FIRST_BLOCK 1024 /* beside its text a usual stanza takes no more */
-#define SCRATCH 2048     /* nor does a usual frame on its way out */
 
 /* Of ProtoMessage: */
 enum { FIELD_SIGNAL = 2, FIELD_FROM = 3, FIELD_MESSAGE = 5, FIELD_SENDJID = 11 };
@@ -225,17 +224,11 @@ int codec_encode(const struct codec_context *context, const struct stk_stanza *s
 	if (!kind || !(kind->sides & 1u << context->side)) {
 		return -EINVAL;
 	}
-	struct arena *arena = arena_new(SCRATCH);
-	if (!arena) {
-		return -ENOMEM;
-	}
-	struct writing writing = {
-		.context = context, .stanza = stanza, .root = stk_stanza_root(stanza), .arena = arena, .out = out
-	};
+	struct writing writing = { .context = context, .stanza = stanza, .root = stk_stanza_root(stanza), .out = out };
 	startalk__proto_message__init(&writing.envelope);
 	writing.envelope.has_options = true;
 	writing.envelope.options = context->side == CODEC_CLIENT ? 5 : 0; /* noise, but what peers are used to */
 	int rc = kind->write(&writing);
-	arena_free(&arena);
+	arena_free(&writing.arena);
 	return rc == PASS_NOTHING ? writing.error : rc;
 }

@@ -13,6 +13,8 @@
 #include "proto/pass.h"
 #include "proto/text.h"
 
+#define SCRATCH 2048 /* a usual frame takes no more on its way out */
+
 /* ---- reading ---- */
 
 const char *text_or_null(const char *text)
@@ -68,9 +70,13 @@ const char *header_label(struct reading *reading, const Startalk__StringHeader *
 	return keep_text(reading, text, 1 + number_print(header->definedkey, text + 1));
 }
 
-/* The opposite of the last step of header_label: "_N" where no table knows N. 0: NAME goes as text. */
-static int32_t unknown_number(const char *name)
+int32_t header_sent_as(const char *name)
 {
+	int32_t known = header_number(name);
+	if (known) {
+		return known;
+	}
+	/* the opposite of header_label's last step */
 	const char *digits = name[0] == '_' && name[1] == '-' ? name + 2 : name + 1;
 	int64_t number;
 	if (name[0] != '_' || *digits < '1' || *digits > '9' ||
@@ -140,14 +146,28 @@ char *put_text(struct writing *writing, const char *text)
 	return (char *)(uintptr_t)text; /* protobuf-c's structs have no const; packing changes nothing */
 }
 
-void *put_alloc(struct writing *writing, size_t size)
+struct arena *put_arena(struct writing *writing)
 {
-	void *piece = arena_alloc(writing->arena, size);
+	if (!writing->arena) {
+		writing->arena = arena_new(SCRATCH);
+	}
+	return writing->arena;
+}
+
+void *put_room(struct writing *writing, size_t size)
+{
+	struct arena *arena = put_arena(writing);
+	void *piece = arena ? arena_alloc(arena, size) : NULL;
 	if (!piece) {
 		writing->error = -ENOMEM;
-		return NULL;
 	}
-	return memset(piece, 0, size);
+	return piece;
+}
+
+void *put_alloc(struct writing *writing, size_t size)
+{
+	void *piece = put_room(writing, size);
+	return piece ? memset(piece, 0, size) : NULL;
 }
 
 char *put_number(struct writing *writing, int64_t number)
@@ -183,26 +203,24 @@ static void *grow(struct writing *writing, void *list, size_t n, size_t *cap)
 	return bigger;
 }
 
-Startalk__StringHeader *body_add(struct writing *writing, struct body *body, const char *name, const char *value)
+void body_add(struct writing *writing, struct body *body, const char *name, const char *value)
 {
 	if (!body || !value) {
-		return NULL;
+		return;
 	}
 	Startalk__StringHeader *header = put_alloc(writing, sizeof(*header));
 	Startalk__StringHeader **list = grow(writing, body->pb.headers, body->pb.n_headers, &body->headers_cap);
 	if (!header || !list) {
-		return NULL;
+		return;
 	}
 	startalk__string_header__init(header);
-	int32_t number = header_number(name);
-	number = number ? number : unknown_number(name);
+	int32_t number = header_sent_as(name);
 	header->has_definedkey = number != 0;
 	header->definedkey = number;
 	header->key = number ? NULL : put_text(writing, name);
 	header->value = put_text(writing, value);
 	body->pb.headers = list;
 	body->pb.headers[body->pb.n_headers++] = header;
-	return header;
 }
 
 void body_add_attrs(struct writing *writing, struct body *body, const struct stk_node *node, const char *const *names)
@@ -244,12 +262,22 @@ void bodies_add(struct writing *writing, struct bodies *bodies, struct body *bod
 	}
 }
 
+const char *sent_from(const struct writing *writing)
+{
+	const char *from = stk_stanza_from(writing->stanza);
+	return from ? from : writing->context->self;
+}
+
+const char *sent_to(const struct writing *writing)
+{
+	const char *to = stk_stanza_to(writing->stanza);
+	return to || writing->context->side == CODEC_CLIENT ? to : writing->context->self;
+}
+
 void put_addresses(struct writing *writing)
 {
-	const char *from = stk_stanza_from(writing->stanza), *to = stk_stanza_to(writing->stanza);
-	const char *self = writing->context->self;
-	writing->envelope.from = put_text(writing, from ? from : self);
-	writing->envelope.to = put_text(writing, to || writing->context->side == CODEC_CLIENT ? to : self);
+	writing->envelope.from = put_text(writing, sent_from(writing));
+	writing->envelope.to = put_text(writing, sent_to(writing));
 }
 
 int finish_frame(struct writing *writing, int32_t signal, const ProtobufCMessage *inner)

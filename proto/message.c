@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "proto/frame.h"
 #include "proto/names.h"
 #include "proto/pass.h"
 #include "proto/text.h"
+#include "proto/wire_out.h"
 
 #define CLIENT_TYPE_DEFAULT STARTALK__CLIENT_TYPE__ClientTypePC
 #define CLIENT_TYPE_MAX STARTALK__CLIENT_TYPE__ClientTypeWeb
@@ -48,18 +50,23 @@ static const struct type types[] = {
 	{ NULL, STARTALK__SIGNAL_TYPE__SignalTypeCustomize, false, false },
 };
 
-enum place { ON_MESSAGE, ON_BODY };
+enum place { ON_MESSAGE, ON_BODY, ON_ERROR };
 
-/* Attributes that are headers, in the order in which they are sent. errcode is none: it comes from the error element.
- */
+/* Attributes that are headers, in the order in which they are sent. */
 static const struct attribute {
 	const char *name;
+	int32_t number; /* that it is sent by; 0: by its name */
 	enum place place;
 	bool from_client; /* a client's word is taken for it */
 } attributes[] = {
-	{ "qchatid", ON_MESSAGE, true },  { "channelid", ON_BODY, true },          { "extendInfo", ON_BODY, true },
-	{ "backupinfo", ON_BODY, true },  { "read_type", ON_MESSAGE, true },       { "auto_reply", ON_MESSAGE, true },
-	{ "errcode", ON_MESSAGE, false }, { "carbon_message", ON_MESSAGE, false },
+	{ "qchatid", 0, ON_MESSAGE, true },
+	{ "channelid", STARTALK__STRING_HEADER_TYPE__StringHeaderTypeChannelId, ON_BODY, true },
+	{ "extendInfo", STARTALK__STRING_HEADER_TYPE__StringHeaderTypeExtendInfo, ON_BODY, true },
+	{ "backupinfo", STARTALK__STRING_HEADER_TYPE__StringHeaderTypeBackupInfo, ON_BODY, true },
+	{ "read_type", STARTALK__STRING_HEADER_TYPE__StringHeaderTypeReadType, ON_MESSAGE, true },
+	{ "auto_reply", 0, ON_MESSAGE, true },
+	{ "errcode", 0, ON_ERROR, false }, /* the attribute code of the element error */
+	{ "carbon_message", STARTALK__STRING_HEADER_TYPE__StringHeaderTypeCarbon, ON_MESSAGE, false },
 };
 
 /* Not headers but fields of the envelope, which clients leave to the server; they cannot be had as headers either. */
@@ -101,7 +108,7 @@ static bool is_other(const char *name, enum codec_side side)
 	return true;
 }
 
-/* An index with room for N names; NULL: out of memory. */
+/* An index with room for N names; NULL: out of memory. ARENA may be NULL because of that. */
 static struct index *index_new(struct arena *arena, size_t n)
 {
 	size_t size = 2;
@@ -109,7 +116,7 @@ static struct index *index_new(struct arena *arena, size_t n)
 		size *= 2;
 	}
 	size_t bytes = sizeof(struct index) + size * sizeof(struct entry);
-	struct index *index = arena_alloc(arena, bytes);
+	struct index *index = arena ? arena_alloc(arena, bytes) : NULL;
 	if (index) {
 		memset(index, 0, bytes);
 		index->mask = size - 1;
@@ -189,7 +196,7 @@ static void read_attributes(struct reading *reading, struct stk_node *body, cons
 		if (!value || !is_wanted(&attributes[i], reading->context->side, value)) {
 			continue;
 		}
-		if (strcmp(attributes[i].name, "errcode") != 0) {
+		if (attributes[i].place != ON_ERROR) {
 			node_set(attributes[i].place == ON_BODY ? body : reading->root, attributes[i].name, value);
 		} else if (strcmp(value, "0") != 0) {
 			node_set(node_add(reading->root, "error", NULL), "code", value);
@@ -269,45 +276,145 @@ int message_read(struct reading *reading)
 
 /* ---- writing ---- */
 
-static const struct type *find_type(const struct writing *writing)
+/* Fields by number, of ProtoMessage, XmppMessage, MessageBody and StringHeader. */
+enum { P_OPTIONS = 1, P_SIGNAL = 2, P_FROM = 3, P_TO = 4, P_MESSAGE = 5, P_REALFROM = 6, P_SENDJID = 11 };
+enum { X_TYPE = 1, X_CLIENT = 2, X_VERSION = 3, X_ID = 7, X_BODY = 9, X_TIME = 10 };
+enum { B_HEADER = 1, B_VALUE = 2 };
+enum { H_KEY = 2, H_VALUE = 3, H_NUMBER = 4 };
+
+#define FEW_HEADERS 16   /* that need no memory of their own */
+#define SMALL_FRAME 1024 /* nor does a ProtoMessage up to this size */
+#define NUMBERS_MAX 8    /* numbers and messages in a ProtoMessage beside its headers */
+
+struct text {
+	const char *text; /* NULL: there is none */
+	size_t len;
+};
+
+struct sent_header {
+	int32_t number; /* 0: it goes by its name */
+	struct text name, value;
+};
+
+/* A message on its way out, all of it measured and its text checked. */
+struct outgoing {
+	struct writing *writing;
+	struct text envelope[P_SENDJID + 1], id, text;
+	int32_t signal, type, client;
+	int64_t version, time;
+	struct sent_header few[FEW_HEADERS], *headers;
+	size_t n_headers, room; /* what all of it takes at most */
+};
+
+/* A node with a word on its attributes: looking for one that is not there would compare with every other. */
+struct attrs {
+	const struct stk_node *node;
+	uint64_t beginnings; /* a bit for the first two letters of each name */
+};
+
+static uint64_t beginning(const char *name)
 {
-	const char *name = stk_stanza_type(writing->stanza);
+	unsigned letters = (unsigned char)name[0];
+	letters += name[0] ? 7u * (unsigned char)name[1] : 0;
+	return UINT64_C(1) << letters % 64;
+}
+
+static bool note_beginning(const char *name, const char *value, void *arg)
+{
+	(void)value;
+	*(uint64_t *)arg |= beginning(name);
+	return true;
+}
+
+static struct attrs attrs_of(const struct stk_node *node)
+{
+	struct attrs attrs = { .node = node };
+	stk_node_attrs(node, note_beginning, &attrs.beginnings);
+	return attrs;
+}
+
+static const char *attr(const struct attrs *attrs, const char *name)
+{
+	return attrs->beginnings & beginning(name) ? stk_node_attr(attrs->node, name) : NULL;
+}
+
+static const struct type *find_type(const char *name, enum codec_side side)
+{
 	for (size_t i = 0; name && i < ARRAY_LEN(types) && types[i].name; i++) {
 		if (strcmp(types[i].name, name) == 0) {
-			return types[i].from_client || writing->context->side == CODEC_SERVER ? &types[i] : NULL;
+			return types[i].from_client || side == CODEC_SERVER ? &types[i] : NULL;
 		}
 	}
 	return NULL;
 }
 
-static int32_t client_type(const struct stk_node *message, const struct stk_node *body)
+static int32_t client_type(const struct attrs *root, const struct attrs *body)
 {
-	const char *type = stk_node_attr(message, "client_type");
+	const char *type = attr(root, "client_type");
 	int64_t number = type ? client_number(type) : 0;
 	if (!number && !number_parse(type, 1, CLIENT_TYPE_MAX, &number) &&
-	    !number_parse(stk_node_attr(body, "maType"), 1, CLIENT_TYPE_MAX, &number)) {
+	    !number_parse(attr(body, "maType"), 1, CLIENT_TYPE_MAX, &number)) {
 		return CLIENT_TYPE_DEFAULT;
 	}
 	return (int32_t)number;
 }
 
-static int64_t number_attr(const struct stk_node *node, const char *name, int64_t min, int64_t max, int64_t otherwise)
+static int64_t number_attr(const struct attrs *attrs, const char *name, int64_t min, int64_t max, int64_t otherwise)
 {
 	int64_t number;
-	return number_parse(stk_node_attr(node, name), min, max, &number) ? number : otherwise;
+	return number_parse(attr(attrs, name), min, max, &number) ? number : otherwise;
 }
 
-static void put_envelope(struct writing *writing)
+/* TEXT (may be NULL) as it will be sent. */
+static struct text take_text(struct outgoing *out, const char *text)
 {
-	Startalk__ProtoMessage *envelope = &writing->envelope;
-	const struct stk_node *root = writing->root;
-	put_addresses(writing);
-	envelope->realfrom = put_text(writing, stk_node_attr(root, "realfrom"));
-	envelope->realto = put_text(writing, stk_node_attr(root, "realto"));
-	envelope->originfrom = put_text(writing, stk_node_attr(root, "originfrom"));
-	envelope->originto = put_text(writing, stk_node_attr(root, "originto"));
-	envelope->origintype = put_text(writing, stk_node_attr(root, "origintype"));
-	envelope->sendjid = put_text(writing, stk_node_attr(root, "sendjid"));
+	size_t len = text ? strlen(text) : 0;
+	if (!text_is_utf8(text, len)) {
+		out->writing->error = -EILSEQ;
+	}
+	out->room += WIRE_HEAD_MAX + len;
+	return (struct text){ .text = text, .len = len };
+}
+
+static struct sent_header *add_header(struct outgoing *out, int32_t number, const char *name, const char *value)
+{
+	struct sent_header *header = &out->headers[out->n_headers++];
+	header->number = number;
+	header->name = take_text(out, number ? NULL : name);
+	header->value = take_text(out, value);
+	out->room += WIRE_NUMBER_MAX + WIRE_HEAD_MAX;
+	return header;
+}
+
+static void take_envelope(struct outgoing *out, const struct attrs *root)
+{
+	static const char *const names[P_SENDJID + 1 - P_REALFROM] = { "realfrom", "realto",     "originfrom",
+								       "originto", "origintype", "sendjid" };
+	out->envelope[P_FROM] = take_text(out, sent_from(out->writing));
+	out->envelope[P_TO] = take_text(out, sent_to(out->writing));
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		out->envelope[P_REALFROM + i] = take_text(out, attr(root, names[i]));
+	}
+}
+
+static void take_attributes(struct outgoing *out, const struct attrs *root, const struct attrs *body)
+{
+	bool server = out->writing->context->side == CODEC_SERVER;
+	for (size_t i = 0; i < ARRAY_LEN(attributes); i++) {
+		const char *value;
+		if (!server && !attributes[i].from_client) {
+			continue;
+		}
+		if (attributes[i].place == ON_ERROR) {
+			value = stk_node_attr(stk_node_child(root->node, "error", NULL), "code");
+			value = value ? value : "0";
+		} else {
+			value = attr(attributes[i].place == ON_BODY ? body : root, attributes[i].name);
+		}
+		if (value) {
+			add_header(out, attributes[i].number, attributes[i].name, value);
+		}
+	}
 }
 
 /* The next child from NODE on that is a header of its own, with name and value; NULL: there is none. */
@@ -320,80 +427,130 @@ static const struct stk_node *find_other(const struct stk_node *node, enum codec
 	return node;
 }
 
-static void put_others(struct writing *writing, struct body *out)
+static size_t count_others(const struct stk_node *node, enum codec_side side)
 {
-	enum codec_side side = writing->context->side;
-	const struct stk_node *first = find_other(stk_stanza_payload(writing->stanza), side), *node;
 	size_t n = 0;
-	for (node = first; node; node = find_other(stk_node_next(node), side)) {
+	for (node = find_other(node, side); node; node = find_other(stk_node_next(node), side)) {
 		n++;
 	}
-	struct index *index = n ? index_new(writing->arena, n) : NULL;
-	if (n && !index) {
-		writing->error = -ENOMEM;
-		return;
-	}
-	for (node = first; node; node = find_other(stk_node_next(node), side)) {
+	return n;
+}
+
+static void take_others(struct outgoing *out, struct index *index)
+{
+	enum codec_side side = out->writing->context->side;
+	const struct stk_node *node = find_other(stk_stanza_payload(out->writing->stanza), side);
+	for (; node; node = find_other(stk_node_next(node), side)) {
 		const char *name = stk_node_attr(node, "name"), *value = stk_node_attr(node, "value");
 		struct entry *entry = index_entry(index, name);
-		if (entry->header) {
-			((Startalk__StringHeader *)entry->header)->value = put_text(writing, value);
+		struct sent_header *header = entry->header;
+		if (header) {
+			header->value = take_text(out, value);
 		} else {
-			entry->header = body_add(writing, out, name, value);
+			entry->header = add_header(out, header_sent_as(name), name, value);
 		}
 	}
 }
 
-static struct body *put_body(struct writing *writing, const struct stk_node *body)
+static void take_headers(struct outgoing *out, const struct attrs *root, const struct attrs *body)
 {
-	struct body *out = body_new(writing);
-	if (!out) {
-		return NULL;
+	struct writing *writing = out->writing;
+	size_t others = count_others(stk_stanza_payload(writing->stanza), writing->context->side);
+	struct index *index = others ? index_new(put_arena(writing), others) : NULL;
+	out->headers = out->few;
+	if (ARRAY_LEN(attributes) + others > FEW_HEADERS) {
+		out->headers = put_room(writing, (ARRAY_LEN(attributes) + others) * sizeof(*out->headers));
 	}
-	bool server = writing->context->side == CODEC_SERVER;
-	for (size_t i = 0; i < ARRAY_LEN(attributes); i++) {
-		const struct stk_node *place = attributes[i].place == ON_BODY ? body : writing->root;
-		const char *value = stk_node_attr(place, attributes[i].name);
-		if (strcmp(attributes[i].name, "errcode") == 0) {
-			value = stk_node_attr(stk_node_child(writing->root, "error", NULL), "code");
-			value = value ? value : "0";
-		}
-		if (server || attributes[i].from_client) {
-			body_add(writing, out, attributes[i].name, value);
-		}
+	if (!out->headers || (others && !index)) {
+		writing->error = -ENOMEM;
+		return;
 	}
-	put_others(writing, out);
-	const char *text = body ? stk_node_text(body) : "";
-	out->pb.value = put_text(writing, text);
-	return out;
+	take_attributes(out, root, body);
+	take_others(out, index);
+}
+
+static void put(struct wire_out *wire, uint32_t field, const struct text *text)
+{
+	if (text->text) {
+		wire_put_bytes(wire, field, text->text, text->len);
+	}
+}
+
+static void put_header(struct wire_out *wire, const struct sent_header *header)
+{
+	const uint8_t *end = wire->at;
+	if (header->number) {
+		wire_put_number(wire, H_NUMBER, header->number);
+	}
+	put(wire, H_VALUE, &header->value);
+	put(wire, H_KEY, &header->name);
+	wire_put_head(wire, B_HEADER, end);
+}
+
+/* From the end to the beginning. */
+static void put_message(struct wire_out *wire, const struct outgoing *out)
+{
+	for (uint32_t field = P_SENDJID; field >= P_REALFROM; field--) {
+		put(wire, field, &out->envelope[field]);
+	}
+	const uint8_t *message_end = wire->at;
+	if (out->writing->context->side == CODEC_SERVER) {
+		wire_put_number(wire, X_TIME, out->time);
+	}
+	const uint8_t *body_end = wire->at;
+	put(wire, B_VALUE, &out->text);
+	for (size_t i = out->n_headers; i > 0; i--) {
+		put_header(wire, &out->headers[i - 1]);
+	}
+	wire_put_head(wire, X_BODY, body_end);
+	put(wire, X_ID, &out->id);
+	wire_put_number(wire, X_VERSION, out->version);
+	wire_put_number(wire, X_CLIENT, out->client);
+	wire_put_number(wire, X_TYPE, out->type);
+	wire_put_head(wire, P_MESSAGE, message_end);
+	put(wire, P_TO, &out->envelope[P_TO]);
+	put(wire, P_FROM, &out->envelope[P_FROM]);
+	wire_put_number(wire, P_SIGNAL, out->signal);
+	wire_put_number(wire, P_OPTIONS, out->writing->envelope.options);
+}
+
+static int send_message(const struct outgoing *out)
+{
+	struct writing *writing = out->writing;
+	uint8_t small[SMALL_FRAME], *room = small;
+	if (out->room > sizeof(small)) {
+		room = put_room(writing, out->room);
+	}
+	if (writing->error) {
+		return writing->error;
+	}
+	struct wire_out wire = { .start = room, .at = room + out->room };
+	put_message(&wire, out);
+	return frame_wrap(wire.at, (size_t)(room + out->room - wire.at), writing->out);
 }
 
 int message_write(struct writing *writing)
 {
-	const struct stk_node *root = writing->root, *body = stk_node_child(root, "body", NULL);
-	const struct type *type = find_type(writing);
-	if (!type || (!body && !type->bodiless)) {
+	const struct stk_node *body_node = stk_node_child(writing->root, "body", NULL);
+	const struct attrs root = attrs_of(writing->root), body = attrs_of(body_node);
+	const struct type *type = find_type(attr(&root, "type"), writing->context->side);
+	if (!type || (!body_node && !type->bodiless)) {
 		return PASS_NOTHING;
 	}
-	Startalk__XmppMessage message;
-	startalk__xmpp_message__init(&message);
-	struct body *out = put_body(writing, body);
-	if (!out) {
-		return -ENOMEM;
-	}
-	bool server = writing->context->side == CODEC_SERVER;
-	const char *id = stk_node_attr(body, "id");
-	id = id || !body ? id : stk_stanza_id(writing->stanza);
-	put_envelope(writing);
-	message.has_messagetype = true;
-	message.messagetype = (int32_t)number_attr(body, "msgType", INT32_MIN, INT32_MAX, MESSAGE_TYPE_TEXT);
-	message.has_clienttype = true;
-	message.clienttype = client_type(root, body);
-	message.has_clientversion = true;
-	message.clientversion = number_attr(root, "client_ver", INT64_MIN, INT64_MAX, 0);
-	message.messageid = put_text(writing, id ? id : "");
-	message.body = &out->pb;
-	message.has_receivedtime = server;
-	message.receivedtime = number_attr(root, "msec_times", INT64_MIN, INT64_MAX, writing->context->now_ms);
-	return finish_frame(writing, type->signal, &message.base);
+	const char *id = attr(&body, "id");
+	id = id || !body_node ? id : attr(&root, "id");
+	struct outgoing out;
+	out.writing = writing;
+	out.room = NUMBERS_MAX * WIRE_NUMBER_MAX;
+	out.n_headers = 0;
+	out.signal = type->signal;
+	out.type = (int32_t)number_attr(&body, "msgType", INT32_MIN, INT32_MAX, MESSAGE_TYPE_TEXT);
+	out.client = client_type(&root, &body);
+	out.version = number_attr(&root, "client_ver", INT64_MIN, INT64_MAX, 0);
+	out.time = number_attr(&root, "msec_times", INT64_MIN, INT64_MAX, writing->context->now_ms);
+	out.id = take_text(&out, id ? id : "");
+	out.text = take_text(&out, body_node ? stk_node_text(body_node) : "");
+	take_envelope(&out, &root);
+	take_headers(&out, &root, &body);
+	return send_message(&out);
 }

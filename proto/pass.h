@@ -40,7 +40,7 @@ struct writing {
 	const struct codec_context *context;
 	const struct stk_stanza *stanza;
 	const struct stk_node *root;
-	struct arena *arena; /* gone when the frame is made */
+	struct arena *arena; /* NULL until it is needed; gone when the frame is made */
 	struct buf *out;
 	Startalk__ProtoMessage envelope;
 	int error;
@@ -88,12 +88,17 @@ const char *keep_user(struct reading *reading, const char *jid);
 
 /* TEXT as a field of a message; checks that it is UTF-8. NULL stays NULL. */
 char *put_text(struct writing *writing, const char *text);
-/* SIZE zeroed bytes that live as long as the pass; NULL and the error set when memory is out. */
+/* The pass's own arena; NULL: out of memory. */
+struct arena *put_arena(struct writing *writing);
+/* SIZE bytes that live as long as the pass, the second time zeroed; NULL and the error set when memory is out. */
+void *put_room(struct writing *writing, size_t size);
 void *put_alloc(struct writing *writing, size_t size);
 char *put_number(struct writing *writing, int64_t number);
 struct body *body_new(struct writing *writing);
-/* Adds the header NAME and returns it; NULL: VALUE is NULL, or memory is out. BODY may be NULL after an error. */
-Startalk__StringHeader *body_add(struct writing *writing, struct body *body, const char *name, const char *value);
+/* The number that the header NAME, as header_label has it, is sent by; 0: it is sent as text. */
+int32_t header_sent_as(const char *name);
+/* Adds the header NAME; nothing when VALUE is NULL. BODY may be NULL after an error. */
+void body_add(struct writing *writing, struct body *body, const char *name, const char *value);
 /* Adds a header for each attribute of NODE that NAMES lists, in the order of NAMES. */
 void body_add_attrs(struct writing *writing, struct body *body, const struct stk_node *node, const char *const *names);
 /* Adds a header for every attribute of NODE but SKIP (may be NULL) and those that read_all_headers leaves out. */
@@ -101,7 +106,10 @@ void body_add_all(struct writing *writing, struct body *body, const struct stk_n
 void bodies_add(struct writing *writing, struct bodies *bodies, struct body *body);
 /* Packs INNER into the envelope and that into a frame at the end of OUT. 0 or -errno. */
 int finish_frame(struct writing *writing, int32_t signal, const ProtobufCMessage *inner);
-/* Fills the envelope's from and to: the stanza's, else the session's on frames of the server. */
+/* The envelope's from and to: the stanza's, else the session's on frames of the server. NULL: there is none. */
+const char *sent_from(const struct writing *writing);
+const char *sent_to(const struct writing *writing);
+/* Fills them in. */
 void put_addresses(struct writing *writing);
 
 /* ---- the kinds of stanzas ---- */

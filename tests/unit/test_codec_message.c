@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a message carries that no table knows: headers by any name and number, content types, text of any script. */
+/* What a message carries that no table knows: headers by any name and number, content types, text of any script; and
+ * the bytes that it is written as. */
 
 #include <inttypes.h>
 
@@ -271,6 +272,106 @@ static void header_that_is_not_utf8_is_never_sent(void **state)
 	}
 }
 
+/* ---- the bytes ---- */
+
+/* What the codec writes of STANZA is what protobuf-c would. */
+static void assert_packed_alike(enum codec_side side, const struct stk_stanza *stanza)
+{
+	struct codec_context context = context_of(side, FULL);
+	struct buf frame = { 0 }, msg = { 0 };
+	assert_int_equal(codec_encode(&context, stanza, &frame), 0);
+	assert_true(frame.len > 0);
+	open_frame(buf_data(&frame), frame.len, &msg);
+	Startalk__ProtoMessage *envelope = startalk__proto_message__unpack(NULL, msg.len, buf_data(&msg));
+	assert_non_null(envelope);
+	Startalk__XmppMessage *message =
+		startalk__xmpp_message__unpack(NULL, envelope->message.len, envelope->message.data);
+	assert_non_null(message);
+	size_t n = startalk__xmpp_message__get_packed_size(message);
+	assert_int_equal(n, envelope->message.len);
+	uint8_t *again = malloc(msg.len);
+	assert_non_null(again);
+	startalk__xmpp_message__pack(message, again);
+	assert_memory_equal(again, envelope->message.data, n);
+	assert_int_equal(startalk__proto_message__get_packed_size(envelope), msg.len);
+	startalk__proto_message__pack(envelope, again);
+	assert_memory_equal(again, buf_data(&msg), msg.len);
+	free(again);
+	startalk__xmpp_message__free_unpacked(message, NULL);
+	startalk__proto_message__free_unpacked(envelope, NULL);
+	buf_fini(&frame);
+	buf_fini(&msg);
+}
+
+static void written_bytes_are_those_of_protobuf(void **state)
+{
+	(void)state;
+	static const char *const messages[] = {
+		"<message type='typing'/>",
+		"<message type='chat'><body/></message>",
+		"<message type='revoke' client_ver='-1' msec_times='-9223372036854775808'><body "
+		"msgType='-1'/></message>",
+		"<message type='chat' client_ver='9223372036854775807' msec_times='0'><body "
+		"msgType='2147483647'/></message>",
+		"<message type='collection' from='' to='' realfrom='a' realto='' originfrom='b' originto='c' "
+		"origintype='d' sendjid='e' qchatid='4' read_type='1' auto_reply='true' carbon_message='true'>"
+		"<body id='' msgType='128' channelid='' extendInfo='x' backupinfo='y'>世界</body><error code='1'/>"
+		"<header name='_-2147483648' value=''/><header name='title' value='t'/><header name='x' value='y'/>"
+		"<header name='_127' value='a'/><header name='_128' value='b'/></message>",
+	};
+	for (size_t i = 0; i < COUNT(messages); i++) {
+		struct stk_stanza *stanza = stanza_of(messages[i]);
+		assert_packed_alike(CODEC_SERVER, stanza);
+		stk_stanza_unref(stanza);
+	}
+}
+
+/* Sizes about those where a length takes one more byte, and where the frame leaves the stack. */
+static void written_bytes_are_those_of_protobuf_at_every_size(void **state)
+{
+	(void)state;
+	char *long_text = malloc(20001);
+	assert_non_null(long_text);
+	for (size_t n = 0; n <= 20000; n += n < 1300 ? 1 : n > 16000 && n < 16500 ? 7 : 499) {
+		memset(long_text, 'x', n);
+		long_text[n] = '\0';
+		for (size_t where = 0; where < 3; where++) {
+			struct stk_stanza *stanza =
+				stanza_of("<message type='chat' to='" FULL "'><body id='m'/></message>");
+			struct stk_node *body = (struct stk_node *)(uintptr_t)stk_stanza_payload(stanza);
+			stk_node_set(body, "extendInfo", where == 1 ? long_text : NULL);
+			stk_node_set_text(body, where == 0 ? long_text : "");
+			if (where == 2) {
+				struct stk_node *header = stk_node_add(stk_stanza_edit(stanza), "header", NULL);
+				stk_node_set(header, "name", n ? long_text : "n");
+				stk_node_set(header, "value", "v");
+			}
+			assert_packed_alike(CODEC_SERVER, stanza);
+			assert_packed_alike(CODEC_CLIENT, stanza);
+			stk_stanza_unref(stanza);
+		}
+	}
+	free(long_text);
+}
+
+static void written_bytes_are_those_of_protobuf_with_any_number_of_headers(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n < 70; n++) {
+		struct stk_stanza *stanza =
+			stanza_of("<message type='chat' to='" FULL "'><body id='m'>x</body></message>");
+		for (size_t i = 0; i < n; i++) {
+			char name[16];
+			struct stk_node *header = stk_node_add(stk_stanza_edit(stanza), "header", NULL);
+			snprintf(name, sizeof(name), i % 2 ? "n%zu" : "_%zu", i + 100);
+			stk_node_set(header, "name", name);
+			stk_node_set(header, "value", name);
+		}
+		assert_packed_alike(CODEC_SERVER, stanza);
+		stk_stanza_unref(stanza);
+	}
+}
+
 /* ---- kinds and text ---- */
 
 static void message_type_of_any_number_is_kept(void **state)
@@ -371,6 +472,9 @@ int main(void)
 		cmocka_unit_test(message_without_a_body_has_headers_too),
 		cmocka_unit_test(as_many_headers_are_carried_as_a_frame_may_hold),
 		cmocka_unit_test(header_that_is_not_utf8_is_never_sent),
+		cmocka_unit_test(written_bytes_are_those_of_protobuf),
+		cmocka_unit_test(written_bytes_are_those_of_protobuf_at_every_size),
+		cmocka_unit_test(written_bytes_are_those_of_protobuf_with_any_number_of_headers),
 		cmocka_unit_test(message_type_of_any_number_is_kept),
 		cmocka_unit_test(short_negative_message_type_is_read),
 		cmocka_unit_test(text_of_any_script_is_kept),
