@@ -119,6 +119,22 @@ static void what_is_wrapped_opens_again_at_every_size(void **state)
 	}
 }
 
+/* Up to half a kilobyte they are only stored, from then on they shrink. */
+static void gzip_costs_little_where_it_wins_nothing(void **state)
+{
+	(void)state;
+	for (size_t n = 201; n < 2000; n++) {
+		uint8_t *msg = malloc(n);
+		assert_non_null(msg);
+		memset(msg, 'a', n);
+		struct buf frame = { 0 };
+		assert_int_equal(frame_wrap(msg, n, &frame), 0);
+		assert_true(frame.len <= (n > 512 ? 64 : n + 23 + 7));
+		buf_fini(&frame);
+		free(msg);
+	}
+}
+
 static void frames_are_appended_one_behind_the_other(void **state)
 {
 	(void)state;
@@ -326,7 +342,7 @@ static void state_of_a_thread_survives_errors_and_can_be_freed(void **state)
 	(void)state;
 	frame_thread_fini();
 	frame_thread_fini();
-	uint8_t msg[500] = { 0 };
+	uint8_t msg[600] = { 0 };
 	for (int i = 0; i < 3; i++) {
 		struct buf frame = { 0 };
 		assert_broken("\x10\x01\x32\x09notgzip!!", 13, "bad gzip");
@@ -352,6 +368,7 @@ int main(void)
 		cmocka_unit_test(prefix_takes_one_to_four_bytes),
 		cmocka_unit_test(unfinished_prefix_asks_for_more_and_a_fifth_byte_is_refused),
 		cmocka_unit_test(what_is_wrapped_opens_again_at_every_size),
+		cmocka_unit_test(gzip_costs_little_where_it_wins_nothing),
 		cmocka_unit_test(frames_are_appended_one_behind_the_other),
 		cmocka_unit_test(unknown_options_are_plain),
 		cmocka_unit_test(last_of_doubled_fields_wins_and_others_are_skipped),
