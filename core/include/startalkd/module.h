@@ -103,6 +103,27 @@ struct stk_module_def {
 		.option_size = sizeof(struct stk_option),                                                              \
 		__VA_ARGS__ }
 
+#ifdef __cplusplus
+/* The same in C++, which has no designated initialisers before C++20: FILL is a function that takes a struct stk_module_def &
+ * and sets name, load and what else there is. Since 0.1. */
+#define STK_MODULE_CXX(fill)                                                                                           \
+	extern "C" {                                                                                                   \
+	STK_EXPORT extern const struct stk_module_def stk_module_def;                                                  \
+	}                                                                                                              \
+	static struct stk_module_def stk_module_make()                                                                 \
+	{                                                                                                              \
+		struct stk_module_def def = {};                                                                        \
+		def.magic = STK_ABI_MAGIC;                                                                             \
+		def.abi_major = STK_ABI_MAJOR;                                                                         \
+		def.abi_minor = STK_ABI_MINOR;                                                                         \
+		def.size = sizeof(def);                                                                                \
+		def.option_size = sizeof(struct stk_option);                                                           \
+		fill(def);                                                                                             \
+		return def;                                                                                            \
+	}                                                                                                              \
+	const struct stk_module_def stk_module_def = stk_module_make()
+#endif
+
 struct stk_match {
 	uint32_t size; /* sizeof(struct stk_match) */
 	enum stk_element element;
