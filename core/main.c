@@ -14,17 +14,18 @@
 
 static const char usage[] =
 	"Usage: startalkd [-c FILE] [--check | --plan]\n"
-	"       startalkd --help-module NAME | --version | --help\n"
+	"       startalkd --help-module NAME | --dump-options NAME | --version | --help\n"
 	"\n"
 	"  -c, --config FILE   the configuration (default: " STK_SYSCONF_DIR "/startalkd/startalkd.conf)\n"
 	"      --check         only check the configuration, the modules' options included\n"
 	"      --plan          print modules, handlers and hooks as they take effect, and exit\n"
 	"      --help-module NAME  the options of a module, or of a core section (server, listen, tls, log, login, limits)\n"
+	"      --dump-options NAME  the same for programs, parted by tabs; NAME core: all core sections\n"
 	"      --version       print the version\n"
 	"\n"
 	"SIGTERM stops the server, SIGHUP makes it read its configuration, certificate and key anew.\n";
 
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_PLAN, ACTION_HELP_MODULE };
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_PLAN, ACTION_HELP_MODULE, ACTION_DUMP_OPTIONS };
 
 static void report(const char *fault, void *arg)
 {
@@ -48,24 +49,31 @@ static int check(const char *config)
 	return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int help_module(const char *config, const char *name)
+static int help_module(const char *name, bool dump)
 {
+	char err[1024], *path = NULL;
+	if (dump && strcmp(name, "core") == 0) {
+		settings_dump_options(stdout);
+		return EXIT_SUCCESS;
+	}
 	struct option_table table = settings_table(name);
-	if (settings_is_core(name)) {
+	if (settings_is_core(name) && !dump) {
 		option_help(&table, stdout);
 		return EXIT_SUCCESS;
 	}
-	(void)config;
-	char err[1024], *path = NULL;
 	const struct stk_module_def *def = module_open(NULL, name, &path, err, sizeof(err));
 	if (!def) {
 		fprintf(stderr, "startalkd: %s\n", err);
 		return EXIT_FAILURE;
 	}
-	printf("module %s %s\n%s\n", def->name, def->version ? def->version : "", path);
-	free(path);
 	table = module_options(def);
-	option_help(&table, stdout);
+	if (dump) {
+		option_dump(&table, def->name, "", stdout);
+	} else {
+		printf("module %s %s\n%s\n", def->name, def->version ? def->version : "", path);
+		option_help(&table, stdout);
+	}
+	free(path);
 	return EXIT_SUCCESS;
 }
 
@@ -86,8 +94,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'C' }, { "plan", no_argument, NULL, 'P' },
-		{ "help-module", required_argument, NULL, 'M' }, { "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{ "help-module", required_argument, NULL, 'M' }, { "dump-options", required_argument, NULL, 'D' },
+		{ "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	const char *config = STK_SYSCONF_DIR "/startalkd/startalkd.conf", *module = NULL;
 	enum action action = ACTION_RUN;
@@ -100,6 +108,7 @@ int main(int argc, char **argv)
 		case 'C': action = ACTION_CHECK; break;
 		case 'P': action = ACTION_PLAN; break;
 		case 'M': action = ACTION_HELP_MODULE; module = optarg; break;
+		case 'D': action = ACTION_DUMP_OPTIONS; module = optarg; break;
 		case 'V': puts("startalkd " STK_VERSION); return EXIT_SUCCESS;
 		case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
 		default: fputs(usage, stderr); return 2;
@@ -111,7 +120,8 @@ int main(int argc, char **argv)
 	}
 	switch (action) {
 	case ACTION_CHECK: return check(config);
-	case ACTION_HELP_MODULE: return help_module(config, module);
+	case ACTION_HELP_MODULE: return help_module(module, false);
+	case ACTION_DUMP_OPTIONS: return help_module(module, true);
 	default: return run(config, action);
 	}
 }

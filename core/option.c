@@ -300,28 +300,59 @@ void option_free(const struct option_table *table, void *conf)
 	}
 }
 
-void option_help(const struct option_table *table, FILE *out)
+/* ---- reference ---- */
+
+static void print_type(const struct stk_option *option, FILE *out)
 {
 	static const char *const types[] = {
 		"", "on | off", "number", "duration", "size", "text", "path", "one of", "list",
 	};
+	fputs(types[option->type], out);
+	for (size_t i = 0; option->type == STK_OPT_ENUM && option->names[i]; i++) {
+		fprintf(out, "%s%s", i ? " | " : ": ", option->names[i]);
+	}
+}
+
+static bool is_required(const struct stk_option *option)
+{
+	bool may_be_absent = (option->type == STK_OPT_STR || option->type == STK_OPT_PATH) && !option->min;
+	return !option->dflt && !may_be_absent;
+}
+
+static void print_range(const struct stk_option *option, const char *before, FILE *out)
+{
+	bool number = option->type == STK_OPT_INT || option->type == STK_OPT_BYTES || option->type == STK_OPT_SECONDS;
+	if (option->max && number) {
+		fprintf(out, "%s%" PRId64 " to %" PRId64 "%s", before, option->min, option->max,
+		        option->type == STK_OPT_SECONDS ? " ms" : "");
+	}
+}
+
+void option_help(const struct option_table *table, FILE *out)
+{
 	const struct stk_option *option;
 	for (size_t i = 0; (option = option_at(table, i)); i++) {
-		fprintf(out, "  %s = <%s", option->key, types[option->type]);
-		for (size_t j = 0; option->type == STK_OPT_ENUM && option->names[j]; j++) {
-			fprintf(out, "%s%s", j ? " | " : ": ", option->names[j]);
-		}
-		fprintf(out, ">");
+		fprintf(out, "  %s = <", option->key);
+		print_type(option, out);
 		if (option->dflt) {
-			fprintf(out, "  (default: %s)", option->dflt);
+			fprintf(out, ">  (default: %s)", option->dflt);
 		} else {
-			fprintf(out, "  (%s)", (option->type == STK_OPT_STR || option->type == STK_OPT_PATH) && !option->min ? "no default" : "required");
+			fprintf(out, ">  (%s)", is_required(option) ? "required" : "no default");
 		}
-		if (option->max && (option->type == STK_OPT_INT || option->type == STK_OPT_BYTES)) {
-			fprintf(out, "  %" PRId64 " to %" PRId64, option->min, option->max);
-		} else if (option->max && option->type == STK_OPT_SECONDS) {
-			fprintf(out, "  %" PRId64 " to %" PRId64 " ms", option->min, option->max);
-		}
+		print_range(option, "  ", out);
 		fprintf(out, "\n      %s\n", option->help ? option->help : "");
+	}
+}
+
+void option_dump(const struct option_table *table, const char *section, const char *what, FILE *out)
+{
+	const struct stk_option *option;
+	fprintf(out, "%s\t\t\t\t\t\t%s\n", section, what);
+	for (size_t i = 0; (option = option_at(table, i)); i++) {
+		fprintf(out, "%s\t%s\t", section, option->key);
+		print_type(option, out);
+		fprintf(out, "\t%s\t%s\t", is_required(option) ? "required" : "optional", option->dflt ? option->dflt : "");
+		print_range(option, "", out);
+		fprintf(out, "\t%s\n", option->help ? option->help : "");
 	}
 }

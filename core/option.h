@@ -26,5 +26,8 @@ int option_defaults(const struct option_table *table, void *conf, char *err, siz
 void option_free(const struct option_table *table, void *conf);
 /* The reference of a table as text: key, type, default, range, help; for --help-module. */
 void option_help(const struct option_table *table, FILE *out);
+/* The same for programs: seven fields a line, parted by tabs: section, key, type, required or optional, default, range, help. The
+ * first line has no key and WHAT for help. */
+void option_dump(const struct option_table *table, const char *section, const char *what, FILE *out);
 
 #endif

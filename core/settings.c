@@ -75,9 +75,14 @@ static const struct stk_option limits_options[] = {
 static const struct {
 	const char *name;
 	const struct stk_option *options;
+	const char *what;
 } sections[] = {
-	{ "server", server_options }, { "listen", listen_options }, { "tls", tls_options },
-	{ "log", log_options }, { "login", login_options }, { "limits", limits_options },
+	{ "server", server_options, "The server as a whole; this section must be there" },
+	{ "listen", listen_options, "Where clients connect; more than one when each has a label, as [listen inside]" },
+	{ "tls", tls_options, "The certificate and what is spoken inside TLS" },
+	{ "log", log_options, "What is logged, and where to" },
+	{ "login", login_options, "Times and tries that a client has until it is logged in" },
+	{ "limits", limits_options, "What one client, and all together, may take" },
 };
 
 struct option_table settings_table(const char *name)
@@ -88,6 +93,14 @@ struct option_table settings_table(const char *name)
 		}
 	}
 	return (struct option_table){ 0 };
+}
+
+void settings_dump_options(FILE *out)
+{
+	for (size_t i = 0; i < sizeof(sections) / sizeof(*sections); i++) {
+		struct option_table table = settings_table(sections[i].name);
+		option_dump(&table, sections[i].name, sections[i].what, out);
+	}
 }
 
 bool settings_is_core(const char *name)

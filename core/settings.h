@@ -75,5 +75,7 @@ void settings_free(struct settings **settings);
 int settings_log_level(const struct settings *settings); /* LOG_ERR .. LOG_DEBUG of syslog(3) */
 /* The option table of a core section, for --help-module; NULL options when NAME is none. */
 struct option_table settings_table(const char *name);
+/* option_dump() of all core sections. */
+void settings_dump_options(FILE *out);
 
 #endif

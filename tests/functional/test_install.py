@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What is installed is whole and right. "make installcheck" runs this on the tree in place;
+otherwise one is installed for the tests."""
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from stk.installed import Tree
+from stk.server import program
+from stk.wire import ROOT
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return Tree(tmp_path_factory.mktemp("tree"))
+
+
+def test_programs_pages_headers_and_documents_are_installed(tree):
+    wanted = [tree.startalkd, f"{tree.bindir}/startalk-client", f"{tree.bindir}/startalk-frame", f"{tree.docdir}/README.md",
+              tree.page("startalkd", 8), tree.page("startalkd.conf", 5), tree.page("startalkd-module", 7), tree.page("startalk-client", 1)]
+    wanted += [f"{tree.includedir}/startalkd/{name}" for name in os.listdir(os.path.join(ROOT, "core", "include", "startalkd"))]
+    wanted += [f"{tree.moduledir}/{name}.so" for name in tree.modules()]
+    missing = [path for path in wanted if not os.path.isfile(path)]
+    assert not missing and len(tree.modules()) >= 4
+
+
+def test_pkg_config_tells_version_and_flags(tree):
+    version = subprocess.run([tree.startalkd, "--version"], capture_output=True, text=True, timeout=20).stdout
+    assert version == f"startalkd {tree.pkg_config('--modversion')}\n"
+    assert tree.pkg_config("--cflags").split() == [f"-I{tree.includedir}"]
+    assert tree.pkg_config("--libs") == ""
+
+
+def options_of_program(tree, name):
+    """{(section, key): (type, required, default, range, help)} of a module, or of the core's sections."""
+    startalkd = tree.startalkd if tree.in_place else program("startalkd")
+    options = {}
+    for line in tree.run(startalkd, "--dump-options", name).splitlines():
+        section, key, *rest = line.split("\t")
+        if key:
+            options[section, key] = tuple(rest)
+    return options
+
+
+def plain(text):
+    """roff without its requests."""
+    text = re.sub(r"\\f[BIRP]", "", text)
+    return text.replace("\\-", "-").replace("\\&", "").replace("\\e", "\\")
+
+
+def options_of_page(tree):
+    """The same, of all sections, read from the manual page."""
+    with open(tree.page("startalkd.conf", 5), encoding="utf-8") as file:
+        text = file.read()
+    options = {}
+    reference = text[text.index(".SH SECTIONS OF THE CORE"):text.index(".SH EXAMPLES")]
+    for part in reference.split(".SS [")[1:]:
+        section = plain(part[:part.index("]")])
+        for entry in part.split("\n.SH ")[0].split(".TP\n")[1:]:
+            head, text, *more = plain(entry).splitlines()
+            key, kind = head.split(" = ", 1)
+            said = dict(line.rstrip(".").split(": ", 1) if ": " in line else ("Required", "") for line in more)
+            options[section, key] = (kind, "required" if "Required" in said else "optional", said.get("Default", ""), said.get("Range", ""),
+                                     text.rstrip("."))
+    return options
+
+
+def test_the_manual_page_has_the_options_that_the_programs_have(tree):
+    wanted = options_of_program(tree, "core")
+    for name in tree.modules():
+        wanted.update(options_of_program(tree, name))
+    assert ("listen", "port") in wanted and ("bind", "sessions-per-user") in wanted
+    assert options_of_page(tree) == {key: (*value[:-1], value[-1].rstrip(".")) for key, value in wanted.items()}
+
+
+@pytest.mark.parametrize("name, section", [("startalkd", 8), ("startalkd.conf", 5), ("startalkd-module", 7), ("startalk-client", 1)])
+def test_manual_pages_are_sound(tree, name, section):
+    if not shutil.which("groff"):
+        pytest.skip("no groff here")
+    done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", tree.page(name, section)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == ""
+    assert name.upper() in done.stdout and "@core@" not in done.stdout and "@modules@" not in done.stdout
+
+
+def test_manual_pages_name_every_command_line_option(tree):
+    with open(tree.page("startalkd", 8), encoding="utf-8") as file:
+        page = plain(file.read())
+    usage = tree.run(program("startalkd"), "--help")
+    wanted = set(re.findall(r"--[a-z-]+", usage))
+    assert len(wanted) >= 6 and wanted <= set(re.findall(r"--[a-z-]+", page))
