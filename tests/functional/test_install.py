@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is installed is whole and right. "make installcheck" runs this on the tree in place;
+"""What is installed is whole and right, and a module can be built against it. "make installcheck" runs this on the tree in place;
 otherwise one is installed for the tests."""
 import os
 import re
@@ -90,3 +90,25 @@ def test_manual_pages_name_every_command_line_option(tree):
     usage = tree.run(program("startalkd"), "--help")
     wanted = set(re.findall(r"--[a-z-]+", usage))
     assert len(wanted) >= 6 and wanted <= set(re.findall(r"--[a-z-]+", page))
+
+
+@pytest.fixture
+def hello(tree, tmp_path):
+    """The example, copied as its reader would."""
+    return shutil.copytree(f"{tree.docdir}/examples/hello", tmp_path / "hello")
+
+
+def test_the_example_is_built_loaded_and_spoken_to(tree, hello):
+    assert "hello: ok" in tree.run("make", "check", cwd=hello)
+
+
+def test_the_example_is_installed_and_taken_away_again(tree, hello):
+    if not tree.in_place:
+        pytest.skip("the server in a tree that is not in its place would not look there; make installcheck does this")
+    before = sorted(os.listdir(tree.moduledir)), sorted(os.listdir(tree.plugindir))
+    tree.run("make", "install", cwd=hello)
+    try:
+        assert "greeting = <text>  (default: Hello)" in tree.run(tree.startalkd, "--help-module", "hello")
+    finally:
+        tree.run("make", "uninstall", cwd=hello)
+    assert before == (sorted(os.listdir(tree.moduledir)), sorted(os.listdir(tree.plugindir)))
