@@ -135,6 +135,16 @@ static int migrate(struct sqlite3 *handle, const char *path, const char *name, c
 	return version < 0 ? -EIO : 0;
 }
 
+/* The pragma writes to the file, also when it changes nothing; so only a file that is new gets it. */
+static int make_shrinkable(struct sqlite3 *handle, const char *path)
+{
+	sqlite3_stmt *stmt = NULL;
+	bool is = sqlite3_prepare_v2(handle, "PRAGMA auto_vacuum", -1, &stmt, NULL) == SQLITE_OK &&
+	          sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int(stmt, 0) == 2;
+	sqlite3_finalize(stmt);
+	return is ? 0 : run(handle, path, "PRAGMA auto_vacuum = INCREMENTAL");
+}
+
 static struct sqlite3 *open_file(const struct db *db, const char *file)
 {
 	char path[4096];
@@ -151,8 +161,8 @@ static struct sqlite3 *open_file(const struct db *db, const char *file)
 	}
 	sqlite3_busy_timeout(handle, BUSY_MS);
 	sqlite3_extended_result_codes(handle, 0);
-	if (run(handle, path, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; "
-	                      "PRAGMA foreign_keys = ON") < 0) {
+	if (make_shrinkable(handle, path) < 0 ||
+	    run(handle, path, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON") < 0) {
 		sqlite3_close(handle);
 		return NULL;
 	}

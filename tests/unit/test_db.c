@@ -146,6 +146,29 @@ static void a_lock_that_somebody_else_holds_is_waited_for(void **state)
 	assert_int_equal(failed, 1);
 }
 
+static void *open_elsewhere(void *arg)
+{
+	struct sqlite3 *handle = db_get(db, "mod", "one.db", NULL);
+	*(int *)arg = handle ? count(handle, "PRAGMA auto_vacuum") : -1;
+	db_thread_fini(db);
+	return NULL;
+}
+
+static void opening_a_connection_writes_nothing_and_waits_for_no_writer(void **state)
+{
+	(void)state;
+	struct sqlite3 *handle = db_get(db, "mod", "one.db", migrations);
+	int version = count(handle, "PRAGMA data_version");
+	assert_int_equal(sqlite3_exec(handle, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	pthread_t thread;
+	int vacuum = 0;
+	assert_int_equal(pthread_create(&thread, NULL, open_elsewhere, &vacuum), 0);
+	pthread_join(thread, NULL); /* what waits for the lock gives up in the end */
+	assert_int_equal(sqlite3_exec(handle, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(vacuum, 2);
+	assert_int_equal(count(handle, "PRAGMA data_version"), version);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -154,6 +177,7 @@ int main(void)
 		cmocka_unit_test(file_names_with_a_slash_and_damaged_files_are_refused),
 		cmocka_unit_test(writes_are_on_disk_when_they_are_delivered_and_a_failed_one_stands_alone),
 		cmocka_unit_test(a_lock_that_somebody_else_holds_is_waited_for),
+		cmocka_unit_test(opening_a_connection_writes_nothing_and_waits_for_no_writer),
 	};
 	return cmocka_run_group_tests(tests, open_db, close_db);
 }
