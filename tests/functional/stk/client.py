@@ -206,13 +206,13 @@ class Client:
     def priority(self, value="5"):
         self.send(wire.PRESENCE, pb.PresenceMessage(key="priority", value=value, definedKey=1), self.jid)
 
-    def login(self, password=None, resource=RESOURCE, tls=True, available=True):
-        """Everything up to being available; the notices are read."""
+    def login(self, password=None, resource=RESOURCE, tls=True, available=True, plain=False):
+        """Everything up to being available; the notices are read. plain: no RSA outside TLS."""
         self.welcome()
         if tls:
             self.starttls()
         password = self.server.passwords[self.user] if password is None else password
-        reply = self.auth(password if tls else self.rsa(password))
+        reply = self.auth(password if tls or plain else self.rsa(password))
         assert reply.signal == wire.SUCCESS, reply
         self.bind(resource)
         self.expect_notice(3)

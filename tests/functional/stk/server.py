@@ -26,6 +26,8 @@ class Server:
     def __init__(self, folder, domain="example.org", conf="", listen="", login="", limits="", server="", plugins=None, fast=True, users=True):
         self.folder, self.domain = str(folder), domain
         self.passwords = {}
+        self.env = {}  # on top of the test's own
+        self.inside = []  # a command that takes programs to where the state directory is seen
         self.process, self.port, self.ports, self.lines = None, None, [], []
         os.makedirs(self.path("plugins.d"), exist_ok=True)
         for name in PLUGINS:
@@ -55,12 +57,13 @@ class Server:
 
     def run(self, *args):
         """startalkd with arguments, to its end."""
-        return subprocess.run([program("startalkd"), "-c", self.path("startalkd.conf"), *args], capture_output=True, text=True, timeout=60)
+        return subprocess.run([*self.inside, program("startalkd"), "-c", self.path("startalkd.conf"), *args], capture_output=True, text=True, timeout=60)
 
     def start(self):
-        command = shlex.split(os.environ.get("STK_WRAPPER", "")) + [program("startalkd"), "-c", self.path("startalkd.conf")]
+        command = self.inside + shlex.split(os.environ.get("STK_WRAPPER", "")) + [program("startalkd"), "-c", self.path("startalkd.conf")]
         self.port, self.ports, self.lines = None, [], []
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, errors="replace")
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, errors="replace",
+                                        env={**os.environ, **self.env})
         self.changed = threading.Condition()
         self.thread = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self.thread.start()
@@ -99,12 +102,22 @@ class Server:
         quoted = statement
         for value in values:
             quoted = quoted.replace("?", "'" + value.replace("'", "''") + "'", 1)
-        done = subprocess.run(["sqlite3", "-cmd", ".timeout 5000", self.path("state", "startalk.db"), quoted], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([*self.inside, "sqlite3", "-cmd", ".timeout 5000", self.path("state", "startalk.db"), quoted], capture_output=True, text=True, timeout=20)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def signal(self, number):
         self.process.send_signal(number)
+
+    def kill(self):
+        """SIGKILL. start() starts it anew, on another port."""
+        self.process.kill()
+        status = self.process.wait(20)
+        self.thread.join(5)
+        self.process = None
+        log = "\n".join(self.lines)
+        assert status == -signal.SIGKILL, f"it had ended before, with status {status}; log:\n{log}"
+        assert not BAD.search(log), log
 
     def stop(self):
         """SIGTERM; the exit must be clean and the log without a sanitizer's report."""
