@@ -254,14 +254,18 @@ static int begin(struct sqlite3 *handle, const char *file)
 	return rc == SQLITE_OK ? 0 : error_of(handle);
 }
 
-/* Each write stands alone: one that fails is undone without the others. */
+/* Each write stands alone: one that fails is undone without the others. A savepoint keeps a copy of every page that is changed
+ * behind it, so those that need none have none. */
 static void run_request(struct sqlite3 *handle, struct db_request *request)
 {
-	if (sqlite3_exec(handle, "SAVEPOINT one", NULL, NULL, NULL) != SQLITE_OK) {
+	if (!request->append && sqlite3_exec(handle, "SAVEPOINT one", NULL, NULL, NULL) != SQLITE_OK) {
 		request->status = error_of(handle);
 		return;
 	}
 	request->status = request->tx(request->module, handle, request->arg);
+	if (request->append) {
+		return;
+	}
 	if (request->status < 0) {
 		sqlite3_exec(handle, "ROLLBACK TO one", NULL, NULL, NULL);
 	}
@@ -284,6 +288,9 @@ static void run_group(struct db_writer *writer, struct db_request *list)
 	int rc = handle ? begin(handle, writer->file) : -EIO;
 	for (struct db_request *request = list; request && rc == 0; request = request->next) {
 		run_request(handle, request);
+		if (sqlite3_get_autocommit(handle)) { /* SQLite has given the whole transaction up: a full disk, for one */
+			rc = request->status < 0 ? request->status : -EIO;
+		}
 	}
 	if (rc == 0 && sqlite3_exec(handle, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
 		rc = error_of(handle);

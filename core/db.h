@@ -18,6 +18,7 @@ struct db_request {
 	stk_tx_fn *tx;
 	stk_done_fn *done;
 	void *arg;
+	bool append; /* see stk_db_append() */
 	int status; /* 0: on disk; else -errno */
 };
 

@@ -23,13 +23,14 @@ struct sqlite3_stmt *stk_db_statement(struct sqlite3 *db, const char *sql)
 	return db_statement(db, sql);
 }
 
-int stk_db_write(struct stk_module *module, const char *file, stk_tx_fn *tx, stk_done_fn *done, void *arg)
+static int queue_write(struct stk_module *module, const char *file, const struct db_request *wanted)
 {
-	struct db_request *request = calloc(1, sizeof(*request));
+	struct db_request *request = malloc(sizeof(*request));
 	if (!request) {
 		return -ENOMEM;
 	}
-	*request = (struct db_request){ .module = module, .tx = tx, .done = done, .arg = arg };
+	*request = *wanted;
+	request->module = module;
 	atomic_fetch_add(&module->under_way, 1);
 	int rc = db_write(module->server->db, file, request);
 	if (rc < 0) {
@@ -37,6 +38,16 @@ int stk_db_write(struct stk_module *module, const char *file, stk_tx_fn *tx, stk
 		free(request);
 	}
 	return rc;
+}
+
+int stk_db_write(struct stk_module *module, const char *file, stk_tx_fn *tx, stk_done_fn *done, void *arg)
+{
+	return queue_write(module, file, &(struct db_request){ .tx = tx, .done = done, .arg = arg });
+}
+
+int stk_db_append(struct stk_module *module, const char *file, stk_tx_fn *tx, stk_done_fn *done, void *arg)
+{
+	return queue_write(module, file, &(struct db_request){ .tx = tx, .done = done, .arg = arg, .append = true });
 }
 
 void modapi_run_written(struct mail *mail)

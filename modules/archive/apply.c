@@ -192,7 +192,7 @@ static int write_step(struct stk_module *module, struct sqlite3 *db, void *arg)
 	         type && strcmp(type, "readmark") == 0 ? mark_step(applying, state->store, db) :
 	                                                 -EINVAL;
 	applying->more = rc > 0;
-	return store_end(state->store, rc < 0 ? rc : 0);
+	return rc < 0 ? rc : 0;
 }
 
 static void on_step(struct stk_module *module, int status, void *arg)

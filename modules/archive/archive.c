@@ -94,7 +94,7 @@ static int write_message(struct stk_module *module, struct sqlite3 *db, void *ar
 		rc = record.type == RECORD_REVOKE ? -EINVAL : store_insert(state->store, db, &record, &storing->row, &storing->time);
 	}
 	record_fini(&record);
-	return store_end(state->store, rc);
+	return rc; /* JIDs that were added stay, whatever became of the message */
 }
 
 static void on_stored(struct stk_module *module, int status, void *arg)
@@ -116,7 +116,7 @@ static int store_message(struct stk_module *module, struct stk_stanza *message, 
 		return -EAGAIN;
 	}
 	*storing = (struct storing){ .message = stk_stanza_ref(message), .done = done, .arg = arg, .bytes = bytes };
-	int rc = stk_db_write(module, ARCHIVE_FILE, write_message, on_stored, storing);
+	int rc = stk_db_append(module, ARCHIVE_FILE, write_message, on_stored, storing);
 	if (rc < 0) {
 		archive_give_room(state, bytes);
 		stk_stanza_unref(message);

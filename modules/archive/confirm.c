@@ -44,7 +44,7 @@ void confirm_flush(struct stk_module *module, bool all)
 			group->count = count;
 			memcpy(group->rows, state->confirmed.rows, count * sizeof(group->rows[0]));
 		}
-		if (!group || stk_db_write(module, ARCHIVE_FILE, write_group, on_written, group) < 0) {
+		if (!group || stk_db_append(module, ARCHIVE_FILE, write_group, on_written, group) < 0) {
 			free(group);
 			archive_retry_later(module);
 			return;

@@ -231,7 +231,7 @@ static int handle_query(struct stk_module *module, struct stk_session *session, 
 	}
 	query->request = stk_stanza_ref(stanza);
 	query->session = stk_session_id(session);
-	rc = stk_db_write(module, ARCHIVE_FILE, pass, on_barrier, query);
+	rc = stk_db_append(module, ARCHIVE_FILE, pass, on_barrier, query);
 	if (rc < 0) {
 		finish(query, rc);
 	}

@@ -372,7 +372,7 @@ static int start_fetch(struct stk_module *module, struct inbox *inbox, struct fe
 	const struct state *state = stk_data(module);
 	if (inbox->state == INBOX_BARRIER) {
 		confirm_flush(module, true);
-		return stk_db_write(module, ARCHIVE_FILE, read_barrier, on_barrier, fetch);
+		return stk_db_append(module, ARCHIVE_FILE, read_barrier, on_barrier, fetch);
 	}
 	if (inbox->state == INBOX_BACKLOG) {
 		fetch->after = inbox->cursor;

@@ -107,13 +107,12 @@ static void bind_number(sqlite3_stmt *stmt, int i, int64_t number)
 
 struct name {
 	UT_hash_handle hh;
-	struct name *next; /* of those that the open write has added */
 	int64_t id;
 	char jid[];
 };
 
 struct store {
-	struct name *names, *added;
+	struct name *names;
 	size_t count;
 	bool stale; /* the transaction in which some of the names were added was rolled back */
 };
@@ -130,7 +129,6 @@ static void forget_all(struct store *store)
 		HASH_DEL(store->names, name);
 		free(name);
 	}
-	store->added = NULL;
 	store->count = 0;
 	store->stale = false;
 }
@@ -155,23 +153,10 @@ void store_begin(struct store *store, struct sqlite3 *db)
 	if (store->stale || before != store || store->count > NAMES_MAX) { /* somebody else was told meanwhile */
 		forget_all(store);
 	}
-	store->added = NULL;
-}
-
-int store_end(struct store *store, int rc)
-{
-	while (rc < 0 && store->added) {
-		struct name *name = store->added;
-		store->added = name->next;
-		HASH_DEL(store->names, name);
-		store->count--;
-		free(name);
-	}
-	return rc;
 }
 
 /* Without memory it is looked up again the next time. */
-static void remember(struct store *store, const char *bare, int64_t id, bool added)
+static void remember(struct store *store, const char *bare, int64_t id)
 {
 	size_t len = strlen(bare);
 	struct name *name = malloc(sizeof(*name) + len + 1);
@@ -186,10 +171,6 @@ static void remember(struct store *store, const char *bare, int64_t id, bool add
 		return;
 	}
 	store->count++;
-	if (added) {
-		name->next = store->added;
-		store->added = name;
-	}
 }
 
 int64_t store_find_jid(struct sqlite3 *db, const char *bare)
@@ -212,11 +193,9 @@ int64_t store_jid(struct store *store, struct sqlite3 *db, const char *bare, boo
 		bind_text(stmt, 1, bare);
 		int rc = run(db, stmt);
 		id = rc < 0 ? rc : sqlite3_last_insert_rowid(db);
-		if (id > 0) {
-			remember(store, bare, id, true);
-		}
-	} else if (id > 0) {
-		remember(store, bare, id, false);
+	}
+	if (id > 0) {
+		remember(store, bare, id);
 	}
 	return id;
 }

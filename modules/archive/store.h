@@ -24,11 +24,11 @@ struct store;
 struct store *store_new(void);
 void store_free(struct store **store);
 
-/* Each write stands between these two: what a transaction that did not come about has taught is forgotten. store_end() returns RC. */
+/* Every write begins with it: what was learnt from a transaction that was rolled back is forgotten. */
 void store_begin(struct store *store, struct sqlite3 *db);
-int store_end(struct store *store, int rc);
 
-/* The number of a folded bare JID: above 0; 0: unknown and not to be added; -errno. */
+/* The number of a folded bare JID: above 0; 0: unknown and not to be added; -errno. It is not told of a savepoint that is rolled
+ * back: only what stands in none may add. */
 int64_t store_jid(struct store *store, struct sqlite3 *db, const char *bare, bool add);
 
 /* Adds RECORD; *ROW is its number and *TIME its time. When this sender and id are there with the same recipient and body: 0,

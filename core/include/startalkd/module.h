@@ -246,6 +246,9 @@ struct sqlite3 *stk_db(struct stk_module *module, const char *file, const char *
 /* Runs TX in the one writer's open transaction, commits it, perhaps with others, then DONE. TX returns 0, or -errno, which
  * rolls back what it did and reaches DONE as status. DONE (may be NULL) means: on disk. */
 int stk_db_write(struct stk_module *module, const char *file, stk_tx_fn *tx, stk_done_fn *done, void *arg);
+/* As stk_db_write() for a TX that leaves nothing half done when it fails, such as a single insert: nothing is rolled back
+ * then, and it costs less. */
+int stk_db_append(struct stk_module *module, const char *file, stk_tx_fn *tx, stk_done_fn *done, void *arg);
 /* What "on disk" means for FILE: FULL (the default) survives a loss of power, NORMAL only one of the process, OFF neither for
  * certain. In load(), before the first write. 0, -EPERM, -ENOMEM. */
 enum stk_durability { STK_DURABLE_FULL, STK_DURABLE_NORMAL, STK_DURABLE_OFF };
