@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Runs the installed server with this module on a free port of this machine, logs a user in, and asks for a greeting.
+# WRAPPER may hold a command to run the server under.
 set -eu
 PKG_CONFIG=${PKG_CONFIG:-pkg-config}
 moduledir=$($PKG_CONFIG --variable=moduledir startalkd)
@@ -28,7 +29,7 @@ port = 0
 greeting = Good day
 EOF
 
-"$sbindir/startalkd" -c "$dir/startalkd.conf" 2>"$dir/log" &
+${WRAPPER-} "$sbindir/startalkd" -c "$dir/startalkd.conf" 2>"$dir/log" &
 server=$!
 until grep -q 'server: ready' "$dir/log"; do
 	kill -0 "$server" || { cat "$dir/log"; exit 1; }
@@ -37,7 +38,8 @@ done
 port=$(sed -n 's/.*listen: 127.0.0.1:\([0-9]*\):.*/\1/p' "$dir/log")
 
 echo "alice's password" >"$dir/password"
-sqlite3 "$dir/state/startalk.db" "INSERT INTO users (username, password) VALUES ('alice', 'alice''s password')"
+sqlite3 -cmd '.timeout 10000' "$dir/state/startalk.db" \
+	"INSERT INTO users (username, password) VALUES ('alice', 'alice''s password')"
 "$bindir/startalk-client" alice@example.org --host 127.0.0.1 --port "$port" --password-file "$dir/password" \
 	-c '/iq get urn:example:hello' >"$dir/answer" || { cat "$dir/answer" "$dir/log"; exit 1; }
 grep -F '>Good day, alice@example.org</query>' "$dir/answer" || { cat "$dir/answer"; exit 1; }

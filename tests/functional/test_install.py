@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from stk import plugin
 from stk.installed import Tree
 from stk.server import program
 from stk.wire import ROOT
@@ -112,3 +113,59 @@ def test_the_example_is_installed_and_taken_away_again(tree, hello):
     finally:
         tree.run("make", "uninstall", cwd=hello)
     assert before == (sorted(os.listdir(tree.moduledir)), sorted(os.listdir(tree.plugindir)))
+
+
+# ---- the module author's guide ----
+
+GUIDE = os.path.join(ROOT, "doc", "module-guide.md")
+
+
+def guide_blocks():
+    """(language, name of the file or None, text) of each block of the guide; a file's name stands above its block."""
+    with open(GUIDE, encoding="utf-8") as file:
+        text = file.read()
+    found = re.findall(r"(?:^`([\w.]+)`:\n\n)?^```(\w+)\n(.*?)^```$", text, re.M | re.S)
+    return [(language, name or None, block) for name, language, block in found]
+
+
+def guide_script(skip):
+    """The guide as one shell script that writes its files and does its commands; those with a word of SKIP are left out."""
+    lines = ["set -eu"]
+    for language, name, block in guide_blocks():
+        if name:
+            lines.append(f"cat >{name} <<'END OF FILE'\n{block}END OF FILE")
+        elif language == "sh" and not any(word in block for word in skip):
+            lines.append(block)
+    return "\n".join(lines)
+
+
+def is_sanitized(tree):
+    done = subprocess.run(["nm", "-D", tree.startalkd], capture_output=True, text=True, check=True)
+    return "__asan_init" in done.stdout
+
+
+def test_the_guide_shows_the_files_of_the_example(tree):
+    shown = {name: block for _, name, block in guide_blocks() if name and name != "slow.c"}
+    assert sorted(shown) == sorted(os.listdir(f"{tree.docdir}/examples/hello"))
+    for name, block in shown.items():
+        with open(f"{tree.docdir}/examples/hello/{name}", encoding="utf-8") as file:
+            assert file.read() == block, name
+
+
+def test_the_guide_is_installed(tree):
+    with open(f"{tree.docdir}/module-guide.md", encoding="utf-8") as installed, open(GUIDE, encoding="utf-8") as source:
+        assert installed.read() == source.read()
+
+
+def test_the_guides_commands_work_in_an_empty_folder(tree, tmp_path, connect, make_server):
+    skip = ["fsanitize"] if is_sanitized(tree) or not shutil.which("gcc") else []
+    skip += [] if shutil.which("dpkg-deb") else ["dpkg-deb"]
+    out = tree.run("sh", "-c", guide_script(skip), cwd=tmp_path)
+    assert out.count("hello: ok") == (1 if "fsanitize" in skip else 2)
+    assert "dpkg-deb" in skip or re.search(r"/hello\.so$", out, re.M)
+    # What the guide built beside is loaded and asked.
+    folder = tmp_path / "modules"
+    server = make_server(server=plugin.modules_dir(folder), conf="[slow]", start=False)
+    shutil.copy(tmp_path / "hello" / "slow.so", folder)
+    answer = connect(server.start()).login().iq(namespace="urn:example:slow", key="query").inner
+    assert (answer.definedKey, answer.body.value) == (80, "500000500000")
