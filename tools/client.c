@@ -4,6 +4,7 @@
 
 #include "tools/client.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -11,6 +12,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include <jansson.h>
 
 #include <startalkd/jid.h>
 
@@ -33,7 +36,9 @@ enum {
 	OPTION_TLS_VERIFY,
 	OPTION_RESOURCE,
 	OPTION_RSA_KEY,
+	OPTION_AS,
 	OPTION_RAW,
+	OPTION_NO_MARKS,
 	OPTION_TIMEOUT,
 	OPTION_HELP,
 	OPTION_VERSION,
@@ -46,10 +51,12 @@ static const char usage[] =
 	"them) or messages to the JID last chosen with /to.\n"
 	"\n"
 	"  --password-file FILE  the password is FILE's first line; otherwise it is asked for on the terminal\n"
-	"  --host HOST           the server (the domain of the JID)\n"
-	"  --port PORT           its port (" DEFAULT_PORT ")\n"
 	"  --rsa-key FILE        encrypt the password with the server's public RSA key, PEM\n"
 	"  --resource NAME       the resource (one is made up)\n"
+	"  --as [NAME=]JID       log in as JID, too; /as NAME makes it the one that commands act for. The three\n"
+	"                        options above belong to the JID they stand behind\n"
+	"  --host HOST           the server (the domain of the JID)\n"
+	"  --port PORT           its port (" DEFAULT_PORT ")\n"
 	"  --tls-ca FILE         trust the certificates in FILE, PEM, instead of the system's authorities\n"
 	"  --tls-verify          on this machine too; there (127.0.0.0/8, ::1, localhost) a certificate that\n"
 	"                        cannot be verified is otherwise accepted, with a warning\n"
@@ -57,6 +64,7 @@ static const char usage[] =
 	"  --tls-direct          TLS from the first byte instead of StartTLS\n"
 	"  --no-tls              everything in clear\n"
 	"  --raw                 show every stanza, in (<<) and out (>>), as XML\n"
+	"  --no-marks            do not tell senders that their messages were read\n"
 	"  --timeout TIME        how long any answer may take, such as 500ms, 10s, 1min (10s)\n"
 	"  -c COMMANDS           do COMMANDS, parted by ; (\\; is a semicolon), instead of reading standard input\n"
 	"  --help, --version\n"
@@ -74,7 +82,9 @@ static const struct option long_options[] = {
 	{ "tls-verify", no_argument, NULL, OPTION_TLS_VERIFY },
 	{ "resource", required_argument, NULL, OPTION_RESOURCE },
 	{ "rsa-key", required_argument, NULL, OPTION_RSA_KEY },
+	{ "as", required_argument, NULL, OPTION_AS },
 	{ "raw", no_argument, NULL, OPTION_RAW },
+	{ "no-marks", no_argument, NULL, OPTION_NO_MARKS },
 	{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ "version", no_argument, NULL, OPTION_VERSION },
@@ -84,7 +94,7 @@ static const struct option long_options[] = {
 /* What the command line allocates. */
 struct arguments {
 	struct client_options options;
-	char *user, *domain;
+	size_t account; /* whose the options are that come next */
 	struct buf commands;
 	bool done; /* --help or --version */
 };
@@ -121,11 +131,81 @@ static int set_port(struct client_options *options, const char *text)
 	return 0;
 }
 
+/* ---- accounts ---- */
+
+/* Whether TEXT, LEN bytes, can be the name in front of an = sign. */
+static bool is_name(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (!isalnum((unsigned char)text[i]) && !strchr("._-", text[i])) {
+			return false;
+		}
+	}
+	return len > 0;
+}
+
+static int set_account(struct client_account *account, const char *name, size_t name_len, const char *text)
+{
+	struct stk_jid jid;
+	if (stk_jid_parse(&jid, text) < 0 || !jid.node_len || jid.resource_len) {
+		return misuse("not USER@DOMAIN", text);
+	}
+	account->user = strndup(jid.node, jid.node_len);
+	account->domain = strndup(jid.domain, jid.domain_len);
+	account->name = name ? strndup(name, name_len) : strndup(jid.node, jid.node_len);
+	return account->user && account->domain && account->name ? 0 : misuse("out of memory", NULL);
+}
+
+static int set_main(struct arguments *arguments, const char *text)
+{
+	arguments->account = 0;
+	if (arguments->options.accounts[0].user) {
+		return misuse("one USER@DOMAIN is enough; --as logs in others", text);
+	}
+	return set_account(&arguments->options.accounts[0], NULL, 0, text);
+}
+
+static int add_account(struct arguments *arguments, const char *text)
+{
+	struct client_options *options = &arguments->options;
+	const char *end = strchr(text, '=');
+	bool named = end && is_name(text, (size_t)(end - text));
+	if (options->accounts_n == CLIENT_ACCOUNTS_MAX) {
+		return misuse("too many accounts", text);
+	}
+	arguments->account = options->accounts_n++;
+	return set_account(&options->accounts[arguments->account], named ? text : NULL,
+			   named ? (size_t)(end - text) : 0, named ? end + 1 : text);
+}
+
+static int check_accounts(const struct client_options *options)
+{
+	if (!options->accounts[0].user) {
+		return misuse("who? give USER@DOMAIN", NULL);
+	}
+	for (size_t i = 0; i < options->accounts_n; i++) {
+		for (size_t j = 0; j < i; j++) {
+			if (strcmp(options->accounts[i].name, options->accounts[j].name) == 0) {
+				return misuse("two accounts have this name; --as NAME=JID gives one another",
+					      options->accounts[i].name);
+			}
+		}
+	}
+	return 0;
+}
+
+/* ---- options ---- */
+
 static int set_option(struct arguments *arguments, int option)
 {
 	struct client_options *options = &arguments->options;
+	struct client_account *account = &options->accounts[arguments->account];
 	switch (option) {
-	case OPTION_PASSWORD_FILE: options->password_file = optarg; return 0;
+	case 1: return set_main(arguments, optarg); /* no option at all */
+	case OPTION_AS: return add_account(arguments, optarg);
+	case OPTION_PASSWORD_FILE: account->password_file = optarg; return 0;
+	case OPTION_RSA_KEY: account->rsa_key = optarg; return 0;
+	case OPTION_RESOURCE: account->resource = optarg; return 0;
 	case OPTION_HOST: options->host = optarg; return 0;
 	case OPTION_PORT: return set_port(options, optarg);
 	case OPTION_NO_TLS: options->no_tls = true; return 0;
@@ -133,9 +213,8 @@ static int set_option(struct arguments *arguments, int option)
 	case OPTION_TLS_CA: options->tls_ca = optarg; return 0;
 	case OPTION_TLS_INSECURE: options->tls_insecure = true; return 0;
 	case OPTION_TLS_VERIFY: options->tls_verify = true; return 0;
-	case OPTION_RESOURCE: options->resource = optarg; return 0;
-	case OPTION_RSA_KEY: options->rsa_key = optarg; return 0;
 	case OPTION_RAW: options->raw = true; return 0;
+	case OPTION_NO_MARKS: options->no_marks = true; return 0;
 	case OPTION_TIMEOUT:
 		if (client_duration(optarg, &options->timeout) < 0 || !options->timeout) {
 			return misuse("not a time such as 500ms or 10s", optarg);
@@ -154,23 +233,7 @@ static int set_option(struct arguments *arguments, int option)
 	}
 }
 
-static int set_jid(struct arguments *arguments, const char *text)
-{
-	struct stk_jid jid;
-	if (stk_jid_parse(&jid, text) < 0 || !jid.node_len || jid.resource_len) {
-		return misuse("not USER@DOMAIN", text);
-	}
-	arguments->user = strndup(jid.node, jid.node_len);
-	arguments->domain = strndup(jid.domain, jid.domain_len);
-	if (!arguments->user || !arguments->domain) {
-		return misuse("out of memory", NULL);
-	}
-	arguments->options.user = arguments->user;
-	arguments->options.domain = arguments->domain;
-	return 0;
-}
-
-static int check_options(struct client_options *options)
+static int check_options(const struct client_options *options)
 {
 	if (options->no_tls &&
 	    (options->tls_direct || options->tls_ca || options->tls_insecure || options->tls_verify)) {
@@ -179,119 +242,195 @@ static int check_options(struct client_options *options)
 	if (options->tls_insecure && (options->tls_ca || options->tls_verify)) {
 		return misuse("--tls-insecure goes neither with --tls-ca nor with --tls-verify", NULL);
 	}
-	options->host = options->host ? options->host : options->domain;
-	return 0;
+	return check_accounts(options);
 }
 
 static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 {
 	int option, rc = 0;
+	arguments->options.accounts_n = 1;
 	arguments->options.port = DEFAULT_PORT;
 	arguments->options.timeout = DEFAULT_TIMEOUT;
-	while (rc == 0 && !arguments->done && (option = getopt_long(argc, argv, "c:", long_options, NULL)) != -1) {
+	/* With - in front all comes in the order in which it was given. */
+	while (rc == 0 && !arguments->done && (option = getopt_long(argc, argv, "-c:", long_options, NULL)) != -1) {
 		rc = set_option(arguments, option);
+	}
+	for (; rc == 0 && !arguments->done && optind < argc; optind++) {
+		rc = set_main(arguments, argv[optind]); /* behind -- */
 	}
 	if (rc < 0 || arguments->done) {
 		return rc;
 	}
-	if (argc - optind != 1) {
-		return misuse(argc == optind ? "who? give USER@DOMAIN" : "one USER@DOMAIN is enough", NULL);
-	}
-	rc = set_jid(arguments, argv[optind]);
-	if (rc == 0 && arguments->commands.len) {
+	if (arguments->commands.len) {
 		rc = buf_append(&arguments->commands, "", 1);
 		arguments->options.commands = (const char *)buf_data(&arguments->commands);
 	}
 	return rc < 0 ? rc : check_options(&arguments->options);
 }
 
+static void fini_arguments(struct arguments *arguments)
+{
+	for (size_t i = 0; i < arguments->options.accounts_n; i++) {
+		free(arguments->options.accounts[i].name);
+		free(arguments->options.accounts[i].user);
+		free(arguments->options.accounts[i].domain);
+	}
+	buf_fini(&arguments->commands);
+}
+
 /* ---- the run ---- */
 
-static int connect_server(struct client *client, const struct addrinfo *list)
+/* What logging in takes. */
+struct entry {
+	struct addrinfo *list;
+	char *auth_key;
+};
+
+static const char *host_of(const struct client *client)
 {
-	const struct client_options *options = client->options;
-	int rc = net_connect(&client->net, options->host, list, clock_us() + options->timeout);
+	return client->options->host ? client->options->host : client->account->domain;
+}
+
+static int resolve(struct client *client, struct entry *entry)
+{
+	int rc = net_resolve(&client->net, host_of(client), client->options->port, &entry->list);
 	if (rc < 0) {
-		show_error(client, "cannot connect to %s port %s: %s", options->host, options->port, client->net.error);
+		show_error(client, "cannot connect: %s", client->net.error);
 	}
 	return rc;
 }
 
-static int run_session(struct client *client)
+static int prepare(struct client *client, struct entry *entry)
+{
+	char *password = NULL;
+	int rc = client_password(client, client->account->password_file, &password);
+	rc = rc < 0 ? rc : client_auth_key(client, password, &entry->auth_key);
+	client_secret_free(&password);
+	return rc;
+}
+
+static int enter(struct client *client, const struct entry *entry)
 {
 	const struct client_options *options = client->options;
-	struct addrinfo *list = NULL;
-	char *password = NULL, *auth_key = NULL;
-	int rc = net_resolve(&client->net, options->host, options->port, &list);
+	int rc = net_connect(&client->net, host_of(client), entry->list, clock_us() + options->timeout);
 	if (rc < 0) {
-		show_error(client, "cannot connect: %s", client->net.error);
+		show_error(client, "cannot connect to %s port %s: %s", host_of(client), options->port,
+			   client->net.error);
 		return rc;
 	}
-	rc = stop_init();
-	rc = rc < 0 ? rc : client_password(client, options->password_file, &password);
-	rc = rc < 0 ? rc : client_auth_key(client, password, &auth_key);
-	client_secret_free(&password);
-	rc = rc < 0 ? rc : connect_server(client, list);
-	freeaddrinfo(list);
-	rc = rc < 0 ? rc : client_login(client, auth_key);
-	client_secret_free(&auth_key);
+	return client_login(client, entry->auth_key);
+}
+
+/* What can fail, or wait for somebody, goes before the first connection. */
+static int enter_all(struct client_run *run)
+{
+	struct entry entries[CLIENT_ACCOUNTS_MAX] = { 0 };
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < run->clients_n; i++) {
+		rc = resolve(&run->clients[i], &entries[i]);
+	}
+	rc = rc < 0 ? rc : stop_init(); /* looking up could not be interrupted behind it */
+	for (size_t i = 0; rc == 0 && i < run->clients_n; i++) {
+		rc = prepare(&run->clients[i], &entries[i]);
+	}
+	for (size_t i = 0; rc == 0 && i < run->clients_n; i++) {
+		rc = enter(&run->clients[i], &entries[i]);
+		client_secret_free(&entries[i].auth_key);
+	}
+	for (size_t i = 0; i < run->clients_n; i++) {
+		client_secret_free(&entries[i].auth_key);
+		if (entries[i].list) {
+			freeaddrinfo(entries[i].list);
+		}
+	}
+	return rc;
+}
+
+static int run_session(struct client_run *run)
+{
+	int rc = enter_all(run);
 	if (rc < 0) {
 		return rc;
 	}
-	rc = client_run(client);
-	if (rc == -EINTR && client->interactive) {
+	rc = client_run(run);
+	if (rc == -EINTR && run->interactive) {
 		return 0; /* Ctrl-C is a way to leave */
 	}
 	if (rc == -EINTR) {
-		show_error(client, "interrupted");
+		show_error(run->current, "interrupted");
 	}
 	return rc;
 }
 
-static int init_client(struct client *client, const struct client_options *options)
+static int init_run(struct client_run *run, const struct client_options *options)
 {
-	*client = (struct client){ .options = options, .priority = FIRST_PRIORITY, .raw = options->raw };
-	net_init(&client->net);
-	client->interactive = !options->commands && isatty(STDIN_FILENO);
-	client->input.eof = options->commands != NULL;
-	if (asprintf(&client->bare, "%s@%s", options->user, options->domain) < 0) {
-		client->bare = NULL;
+	*run = (struct client_run){ .options = options, .raw = options->raw };
+	run->interactive = !options->commands && isatty(STDIN_FILENO);
+	run->input.eof = options->commands != NULL;
+	run->clients = calloc(options->accounts_n, sizeof(*run->clients));
+	if (!run->clients) {
 		return -ENOMEM;
 	}
-	return options->commands ? buf_append(&client->input.buf, options->commands, strlen(options->commands)) : 0;
+	run->clients_n = options->accounts_n;
+	run->current = run->clients;
+	for (size_t i = 0; i < run->clients_n; i++) {
+		struct client *client = &run->clients[i];
+		client->run = run;
+		client->options = options;
+		client->account = &options->accounts[i];
+		client->priority = FIRST_PRIORITY;
+		net_init(&client->net);
+	}
+	for (size_t i = 0; i < run->clients_n; i++) {
+		const struct client_account *account = &options->accounts[i];
+		if (asprintf(&run->clients[i].bare, "%s@%s", account->user, account->domain) < 0) {
+			run->clients[i].bare = NULL;
+			return -ENOMEM;
+		}
+	}
+	return options->commands ? buf_append(&run->input.buf, options->commands, strlen(options->commands)) : 0;
 }
 
 static void fini_client(struct client *client)
 {
-	if (client->prompted) {
-		putchar('\n');
-	}
 	net_close(&client->net);
-	buf_fini(&client->input.buf);
 	buf_fini(&client->shown);
 	stk_stanza_unref(client->answer);
+	json_decref(client->unmarked);
 	free(client->bare);
 	free(client->full);
 	free(client->chosen);
+	free(client->last_id);
+	free(client->last_to);
+}
+
+static void fini_run(struct client_run *run)
+{
+	if (run->prompted) {
+		putchar('\n');
+	}
+	for (size_t i = 0; i < run->clients_n; i++) {
+		fini_client(&run->clients[i]);
+	}
+	free(run->clients);
+	buf_fini(&run->input.buf);
 	frame_thread_fini();
 }
 
 int main(int argc, char **argv)
 {
-	static struct client client;
-	struct arguments arguments = { 0 };
+	static struct client_run run;
+	static struct arguments arguments;
 	const struct rlimit no_core = { 0, 0 };
 	int rc = parse_arguments(argc, argv, &arguments), status = rc < 0 ? EXIT_USAGE : EXIT_OK;
 	if (rc == 0 && !arguments.done) {
 		setrlimit(RLIMIT_CORE, &no_core); /* a dump would hold the password */
-		rc = init_client(&client, &arguments.options);
-		rc = rc < 0 ? rc : run_session(&client);
+		rc = init_run(&run, &arguments.options);
+		rc = rc < 0 ? rc : run_session(&run);
 		status = rc < 0 ? EXIT_FAILED : EXIT_OK;
-		fini_client(&client);
+		fini_run(&run);
 	}
-	free(arguments.user);
-	free(arguments.domain);
-	buf_fini(&arguments.commands);
+	fini_arguments(&arguments);
 	if (fflush(stdout) != 0 && status == EXIT_OK) {
 		status = EXIT_FAILED;
 	}

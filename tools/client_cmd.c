@@ -2,7 +2,7 @@
 /* The terminal client's commands: what a line means and whether it worked. Owns the table that /help prints and the
  * shapes of arguments. How stanzas travel and what is waited for is the session's business. */
 
-#include "tools/client.h"
+#include "tools/client_cmd.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,8 +20,7 @@ struct command {
 
 /* ---- arguments ---- */
 
-/* The next word of REST, which moves on; NULL: there is none. */
-static char *take_word(char **rest)
+char *command_word(char **rest)
 {
 	char *word = *rest + strspn(*rest, " \t");
 	size_t len = strcspn(word, " \t");
@@ -35,8 +34,7 @@ static char *take_word(char **rest)
 	return word;
 }
 
-/* What is left of REST, without spaces before it. */
-static char *take_rest(char *rest)
+char *command_rest(char *rest)
 {
 	return rest + strspn(rest, " \t");
 }
@@ -49,13 +47,13 @@ static void cut_spaces(char *text)
 	}
 }
 
-static int misuse(struct client *client, const char *usage)
+int command_misuse(struct client *client, const char *usage)
 {
 	show_error(client, "usage: %s", usage);
 	return -EINVAL;
 }
 
-static int no_memory(struct client *client)
+int command_no_memory(struct client *client)
 {
 	show_error(client, "out of memory");
 	return -ENOMEM;
@@ -82,7 +80,7 @@ int client_duration(const char *text, int64_t *us)
 	return 0;
 }
 
-static int parse_number(const char *text, long min, long max, long *number)
+int command_number(const char *text, long min, long max, long *number)
 {
 	char *end;
 	errno = 0;
@@ -90,16 +88,15 @@ static int parse_number(const char *text, long min, long max, long *number)
 	return text && end != text && !*end && !errno && *number >= min && *number <= max ? 0 : -EINVAL;
 }
 
-/* A JID as typed, to be freed; a name without domain is in the own one (names may have dots, too, so only the own
- * domain itself is taken for a domain). NULL, told: it is none. */
-static char *complete_jid(struct client *client, const char *typed)
+/* Names may have dots, too, so only the own domain itself is taken for a domain. */
+char *command_jid(struct client *client, const char *typed)
 {
 	struct stk_jid jid;
 	char *whole = NULL;
 	const char *own = strchr(client->bare, '@');
 	bool is_name = !strpbrk(typed, "@/") && strcmp(typed, own + 1) != 0;
 	if (asprintf(&whole, "%s%s", typed, is_name ? own : "") < 0) {
-		no_memory(client);
+		command_no_memory(client);
 		return NULL;
 	}
 	if (stk_jid_parse(&jid, whole) < 0) {
@@ -112,9 +109,8 @@ static char *complete_jid(struct client *client, const char *typed)
 
 /* ---- requests ---- */
 
-/* Sends an IQ that has client->asked as its id; on 0 ANSWER is its result, and an error is told. */
-static int ask(struct client *client, const char *name, struct stk_stanza *request, struct stk_stanza **answer,
-	       double *ms)
+int command_ask(struct client *client, const char *name, struct stk_stanza *request, struct stk_stanza **answer,
+		double *ms)
 {
 	char why[512];
 	int rc = client_ask(client, request, answer, ms);
@@ -136,13 +132,13 @@ static int run_ping(struct client *client, char *arguments)
 {
 	struct stk_stanza *answer;
 	double ms;
-	if (*take_rest(arguments)) {
-		return misuse(client, "/ping");
+	if (*command_rest(arguments)) {
+		return command_misuse(client, "/ping");
 	}
 	client_make_id(client->asked);
 	struct stk_stanza *request = stk_stanza_new(STK_IQ, "get", client->asked);
 	stk_node_add(stk_stanza_edit(request), "ping", "urn:xmpp:ping");
-	int rc = ask(client, "ping", request, &answer, &ms);
+	int rc = command_ask(client, "ping", request, &answer, &ms);
 	if (rc == 0) {
 		show_line(client, "ping: answered in %.1f ms", ms);
 		stk_stanza_unref(answer);
@@ -155,25 +151,26 @@ static void show_answer(struct client *client, const struct stk_stanza *answer, 
 	const struct stk_node *payload = stk_stanza_payload(answer);
 	show_line(client, "iq: answered in %.1f ms%s%s", ms, payload ? ": " : "",
 		  payload ? stk_node_name(payload) : "");
-	if (payload && !client->raw) { /* else it was shown when it came */
+	if (payload && !client->run->raw) { /* else it was shown when it came */
 		show_raw(client, "<< ", answer, true);
 	}
 }
 
 static int run_iq(struct client *client, char *arguments)
 {
-	const char *type = take_word(&arguments), *xmlns = take_word(&arguments), *name = take_word(&arguments);
-	const char *to = take_word(&arguments);
+	const char *type = command_word(&arguments), *xmlns = command_word(&arguments),
+		   *name = command_word(&arguments);
+	const char *to = command_word(&arguments);
 	struct stk_stanza *answer;
 	double ms;
-	if (!xmlns || (strcmp(type, "get") != 0 && strcmp(type, "set") != 0) || *take_rest(arguments)) {
-		return misuse(client, "/iq get|set XMLNS [NAME] [TO]");
+	if (!xmlns || (strcmp(type, "get") != 0 && strcmp(type, "set") != 0) || *command_rest(arguments)) {
+		return command_misuse(client, "/iq get|set XMLNS [NAME] [TO]");
 	}
 	if (name && !to && strchr(name, '@')) {
 		to = name;
 		name = NULL;
 	}
-	char *jid = to ? complete_jid(client, to) : NULL;
+	char *jid = to ? command_jid(client, to) : NULL;
 	if (to && !jid) {
 		return -EINVAL;
 	}
@@ -182,66 +179,11 @@ static int run_iq(struct client *client, char *arguments)
 	stk_stanza_set_to(request, jid);
 	stk_node_add(stk_stanza_edit(request), name ? name : "query", xmlns);
 	free(jid);
-	int rc = ask(client, "iq", request, &answer, &ms);
+	int rc = command_ask(client, "iq", request, &answer, &ms);
 	if (rc == 0) {
 		show_answer(client, answer, ms);
 		stk_stanza_unref(answer);
 	}
-	return rc;
-}
-
-/* ---- messages ---- */
-
-static int send_chat(struct client *client, const char *to, const char *text)
-{
-	char id[CLIENT_ID_SIZE], version[16];
-	int rc = client->unanswered_n == CLIENT_UNANSWERED ? client_await_receipts(client, CLIENT_UNANSWERED - 1) : 0;
-	if (rc < 0) {
-		return rc;
-	}
-	client_make_id(id);
-	snprintf(version, sizeof(version), "%d", CLIENT_VERSION);
-	struct stk_stanza *message = stk_stanza_new(STK_MESSAGE, "chat", NULL);
-	struct stk_node *root = stk_stanza_edit(message), *body = stk_node_add(root, "body", NULL);
-	stk_stanza_set_from(message, client->bare);
-	stk_stanza_set_to(message, to);
-	stk_node_set(root, "client_type", "ClientTypeLinux");
-	stk_node_set(root, "client_ver", version);
-	stk_node_set(body, "id", id);
-	stk_node_set(body, "msgType", "1");
-	stk_node_set_text(body, text);
-	rc = client_send(client, message, NULL);
-	if (rc == 0) {
-		memcpy(client->unanswered[client->unanswered_n++], id, sizeof(id));
-	}
-	return rc;
-}
-
-static int run_to(struct client *client, char *arguments)
-{
-	const char *typed = take_word(&arguments);
-	if (!typed || *take_rest(arguments)) {
-		return misuse(client, "/to JID");
-	}
-	char *jid = complete_jid(client, typed);
-	if (!jid) {
-		return -EINVAL;
-	}
-	free(client->chosen);
-	client->chosen = jid;
-	show_line(client, "lines go to %s", jid);
-	return 0;
-}
-
-static int run_msg(struct client *client, char *arguments)
-{
-	const char *typed = take_word(&arguments), *text = take_rest(arguments);
-	if (!typed || !*text) {
-		return misuse(client, "/msg JID TEXT");
-	}
-	char *jid = complete_jid(client, typed);
-	int rc = jid ? send_chat(client, jid, text) : -EINVAL;
-	free(jid);
 	return rc;
 }
 
@@ -262,9 +204,9 @@ static int send_presence(struct client *client, const char *show, int priority)
 
 static int run_show(struct client *client, char *arguments)
 {
-	const char *show = take_word(&arguments);
-	if (!show || *take_rest(arguments)) {
-		return misuse(client, "/show away|busy|offline|checkin|checkout|push|online|normal|dnd");
+	const char *show = command_word(&arguments);
+	if (!show || *command_rest(arguments)) {
+		return command_misuse(client, "/show away|busy|offline|checkin|checkout|push|online|normal|dnd");
 	}
 	return send_presence(client, show, client->priority);
 }
@@ -272,8 +214,8 @@ static int run_show(struct client *client, char *arguments)
 static int run_priority(struct client *client, char *arguments)
 {
 	long priority;
-	if (parse_number(take_word(&arguments), -128, 127, &priority) < 0 || *take_rest(arguments)) {
-		return misuse(client, "/priority NUMBER (-128 to 127)");
+	if (command_number(command_word(&arguments), -128, 127, &priority) < 0 || *command_rest(arguments)) {
+		return command_misuse(client, "/priority NUMBER (-128 to 127)");
 	}
 	int rc = send_presence(client, NULL, (int)priority);
 	client->priority = rc == 0 ? (int)priority : client->priority;
@@ -282,12 +224,13 @@ static int run_priority(struct client *client, char *arguments)
 
 static int run_notify(struct client *client, char *arguments)
 {
-	const char *category = take_word(&arguments), *typed = take_word(&arguments), *data = take_rest(arguments);
+	const char *category = command_word(&arguments), *typed = command_word(&arguments),
+		   *data = command_rest(arguments);
 	long number;
-	if (!typed || parse_number(category, 0, INT32_MAX, &number) < 0) {
-		return misuse(client, "/notify CATEGORY JID [DATA]");
+	if (!typed || command_number(category, 0, INT32_MAX, &number) < 0) {
+		return command_misuse(client, "/notify CATEGORY JID [DATA]");
 	}
-	char *jid = complete_jid(client, typed);
+	char *jid = command_jid(client, typed);
 	if (!jid) {
 		return -EINVAL;
 	}
@@ -306,26 +249,26 @@ static int run_notify(struct client *client, char *arguments)
 
 static int run_raw(struct client *client, char *arguments)
 {
-	const char *word = take_word(&arguments);
-	if (!word || (strcmp(word, "on") != 0 && strcmp(word, "off") != 0) || *take_rest(arguments)) {
-		return misuse(client, "/raw on|off");
+	const char *word = command_word(&arguments);
+	if (!word || (strcmp(word, "on") != 0 && strcmp(word, "off") != 0) || *command_rest(arguments)) {
+		return command_misuse(client, "/raw on|off");
 	}
-	client->raw = strcmp(word, "on") == 0;
+	client->run->raw = strcmp(word, "on") == 0;
 	return 0;
 }
 
 static int run_wait(struct client *client, char *arguments)
 {
-	const char *word = take_word(&arguments);
+	const char *word = command_word(&arguments);
 	int64_t us;
 	bool expired = false;
-	if (!word || client_duration(word, &us) < 0 || *take_rest(arguments)) {
-		return misuse(client, "/wait SECONDS");
+	if (!word || client_duration(word, &us) < 0 || *command_rest(arguments)) {
+		return command_misuse(client, "/wait SECONDS");
 	}
 	int64_t deadline = clock_us() + us;
 	int rc = 0;
 	while (rc == 0 && !expired) {
-		rc = client_step(client, false, deadline, &expired);
+		rc = client_step(client->run, false, deadline, &expired);
 	}
 	return rc;
 }
@@ -351,7 +294,7 @@ static bool take_shown(struct client *client, const char *text)
  * "error 503". -EINVAL: neither. */
 static int split_expect(char *arguments, const char **text, int64_t *us)
 {
-	char *rest = take_rest(arguments), *number = NULL;
+	char *rest = command_rest(arguments), *number = NULL;
 	int64_t value;
 	cut_spaces(rest);
 	if (*rest == '"') {
@@ -360,7 +303,7 @@ static int split_expect(char *arguments, const char **text, int64_t *us)
 			return -EINVAL;
 		}
 		*end = '\0';
-		number = take_rest(end + 1);
+		number = command_rest(end + 1);
 	} else {
 		char *last = rest + strlen(rest);
 		while (last > rest && !strchr(" \t", last[-1])) {
@@ -387,7 +330,7 @@ static int run_expect(struct client *client, char *arguments)
 	const char *text;
 	int64_t us = client->options->timeout;
 	if (split_expect(arguments, &text, &us) < 0) {
-		return misuse(client, "/expect TEXT [TIME], such as /expect hello 5s");
+		return command_misuse(client, "/expect TEXT [TIME], such as /expect hello 5s");
 	}
 	int64_t deadline = clock_us() + us;
 	bool expired = false;
@@ -400,17 +343,48 @@ static int run_expect(struct client *client, char *arguments)
 			show_error(client, "expected, but not seen: %s", text);
 			return -ENOMSG;
 		}
-		rc = client_step(client, false, deadline, &expired);
+		rc = client_step(client->run, false, deadline, &expired);
 	}
 	return rc;
 }
 
+static struct client *find_client(struct client_run *run, const char *name)
+{
+	for (size_t i = 0; name && i < run->clients_n; i++) {
+		if (strcmp(run->clients[i].account->name, name) == 0) {
+			return &run->clients[i];
+		}
+	}
+	return NULL;
+}
+
+static int run_as(struct client *client, char *arguments)
+{
+	const char *name = command_word(&arguments);
+	char *line = command_rest(arguments);
+	struct client *other = find_client(client->run, name);
+	bool again = strncmp(line, "/as", 3) == 0 && strchr(" \t", line[3]); /* the end is found in it, too */
+	if (!name || again) {
+		return command_misuse(client, "/as NAME [COMMAND]");
+	}
+	if (!other) {
+		show_error(client, "%s: no account of this run has that name", name);
+		return -EINVAL;
+	}
+	if (*line) {
+		return client_command(other, line);
+	}
+	client->run->current = other;
+	show_line(other, "commands act for %s", other->bare);
+	return 0;
+}
+
 static int run_quit(struct client *client, char *arguments)
 {
-	if (*take_rest(arguments)) {
-		return misuse(client, "/quit");
+	if (*command_rest(arguments)) {
+		return command_misuse(client, "/quit");
 	}
-	client->quit = true;
+	client->run->quit = true;
 	return 0;
 }
 
@@ -418,12 +392,17 @@ static int run_help(struct client *client, char *arguments);
 
 static const struct command commands[] = {
 	{ "ping", "", "asks the server for a sign of life", run_ping },
-	{ "to", "JID", "lines without / go there; a name alone is in the own domain", run_to },
-	{ "msg", "JID TEXT", "one message", run_msg },
+	{ "to", "JID", "lines without / go there; a name alone is in the own domain", command_to },
+	{ "msg", "[--id ID] JID TEXT", "one message", command_msg },
+	{ "typing", "[JID]", "tells that you are typing", command_typing },
+	{ "mark", "[--received] JID ID...", "tells that messages were read (or received only)", command_mark },
+	{ "revoke", "ID|last [JID]", "takes a message back", command_revoke },
+	{ "history", "JID [N]", "the last N messages (20) with JID", command_history },
 	{ "show", "STATUS", "away, busy, offline, checkin, checkout, push, online, normal, dnd ...", run_show },
 	{ "priority", "NUMBER", "which of the user's sessions messages go to", run_priority },
 	{ "notify", "CATEGORY JID [DATA]", "a notice to another user", run_notify },
 	{ "iq", "get|set XMLNS [NAME] [TO]", "any request", run_iq },
+	{ "as", "NAME [COMMAND]", "commands act for that account from now on; or only COMMAND does", run_as },
 	{ "raw", "on|off", "shows every stanza as XML", run_raw },
 	{ "wait", "SECONDS", "waits", run_wait },
 	{ "expect", "TEXT [TIME]", "waits for a line that has TEXT; fails when none comes", run_expect },
@@ -450,15 +429,20 @@ int client_command(struct client *client, char *line)
 	if (!line[strspn(line, " \t")]) {
 		return 0;
 	}
+	/* Each account has a connection of its own, but a script means one thing after the other. */
+	int rc = client->run->interactive ? 0 : client_settle_others(client);
+	if (rc < 0) {
+		return rc;
+	}
 	if (line[0] != '/' || line[1] == '/') {
 		if (!client->chosen) {
 			show_error(client, "to whom? choose with /to JID (/help lists the commands)");
 			return -EDESTADDRREQ;
 		}
-		return send_chat(client, client->chosen, line[0] == '/' ? line + 1 : line);
+		return client_chat(client, client->chosen, line[0] == '/' ? line + 1 : line, NULL);
 	}
 	char *rest = line + 1;
-	const char *name = take_word(&rest);
+	const char *name = command_word(&rest);
 	for (size_t i = 0; name && i < COMMANDS; i++) {
 		if (strcmp(commands[i].name, name) == 0) {
 			return commands[i].run(client, rest);

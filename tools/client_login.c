@@ -78,9 +78,9 @@ static int welcome(struct client *client, bool *tls_offered)
 {
 	struct stk_stanza *stanza = stanza_new(STANZA_STREAM, "stream:stream", "jabber:client", 512), *answer;
 	struct stk_node *root = stk_stanza_edit(stanza);
-	stk_node_set(root, "to", client->options->domain);
+	stk_node_set(root, "to", client->account->domain);
 	stk_node_set(root, "version", "1.0");
-	stk_node_set(root, "user", client->options->user);
+	stk_node_set(root, "user", client->account->user);
 	int rc = client_send(client, stanza, NULL);
 	rc = rc < 0 ? rc : await_element(client, "Welcome", STANZA_STREAM, STANZA_STREAM, &answer);
 	if (rc < 0) {
@@ -95,7 +95,7 @@ static int welcome(struct client *client, bool *tls_offered)
 static int handshake(struct client *client)
 {
 	const struct client_options *options = client->options;
-	struct net_trust trust = { .domain = options->domain,
+	struct net_trust trust = { .domain = client->account->domain,
 				   .ca_file = options->tls_ca,
 				   .insecure = options->tls_insecure,
 				   .lenient = !options->tls_verify && !options->tls_ca };
@@ -111,7 +111,7 @@ static int handshake(struct client *client)
 			   "the server's certificate for %s cannot be trusted: %s "
 			   "If it is the server's own (tls.crt in its state directory), give it with --tls-ca FILE; "
 			   "--tls-insecure takes any certificate.",
-			   options->domain, client->net.error);
+			   client->account->domain, client->net.error);
 	} else if (rc < 0) {
 		show_error(client, "%s", rc == -EINTR ? "interrupted" : client->net.error);
 	}
@@ -144,7 +144,7 @@ static int secure(struct client *client)
 		return rc;
 	}
 	if (options->no_tls) {
-		if (!client->net.loopback && !options->rsa_key) {
+		if (!client->net.loopback && !client->account->rsa_key) {
 			show_error(client, "warning: the password goes over the network in clear");
 		}
 		return 0;
@@ -245,7 +245,7 @@ static struct stk_stanza *make_bind(const struct client *client)
 	struct stk_stanza *stanza = stk_stanza_new(STK_IQ, "set", id);
 	struct stk_node *bind = stk_node_add(stk_stanza_edit(stanza), "bind", XMLNS_BIND);
 	stk_node_set_text(stk_node_add(bind, "resource", NULL),
-			  client->options->resource ? client->options->resource : resource);
+			  client->account->resource ? client->account->resource : resource);
 	return stanza;
 }
 

@@ -64,10 +64,11 @@ int client_send(struct client *client, struct stk_stanza *stanza, const struct s
 	}
 	if (rc < 0) {
 		show_error(client, "%s", say_unsent(rc));
-	} else if (client->raw) {
+	} else if (client->run->raw) {
 		show_raw(client, ">> ", shown ? shown : stanza, false);
 	}
 	stk_stanza_unref(stanza);
+	client->unsettled |= rc == 0;
 	return rc;
 }
 
@@ -86,7 +87,7 @@ int client_receive(struct client *client, struct stk_stanza **stanza)
 			show_error(client, "the server sent a broken frame: %s", why ? why : strerror(-rc));
 			return -EBADMSG;
 		}
-		if (*stanza && client->raw) {
+		if (*stanza && client->run->raw) {
 			show_raw(client, "<< ", *stanza, true);
 		}
 		if (*stanza) {
@@ -100,28 +101,6 @@ int client_receive(struct client *client, struct stk_stanza **stanza)
 }
 
 /* ---- what is waited for ---- */
-
-static bool drop_unanswered(struct client *client, const char *id)
-{
-	for (size_t i = 0; id && i < client->unanswered_n; i++) {
-		if (strcmp(client->unanswered[i], id) == 0) {
-			memcpy(client->unanswered[i], client->unanswered[--client->unanswered_n], CLIENT_ID_SIZE);
-			return true;
-		}
-	}
-	return false;
-}
-
-static void handle_message(struct client *client, const struct stk_stanza *stanza)
-{
-	const char *type = stk_stanza_type(stanza);
-	const char *id = stk_node_attr(stk_node_child(stk_stanza_root(stanza), "body", NULL), "id");
-	bool error = type && strcmp(type, "error") == 0, receipt = type && strcmp(type, "mstat") == 0;
-	if ((error || receipt) && drop_unanswered(client, id) && error) {
-		client->refused = true;
-	}
-	show_stanza(client, stanza);
-}
 
 static void handle_iq(struct client *client, struct stk_stanza *stanza)
 {
@@ -141,7 +120,7 @@ static void handle(struct client *client, struct stk_stanza *stanza)
 {
 	switch (stanza_element(stanza)) {
 	case STK_IQ: handle_iq(client, stanza); break;
-	case STK_MESSAGE: handle_message(client, stanza); break;
+	case STK_MESSAGE: client_message(client, stanza); break;
 	case STANZA_STREAM_END:
 		client->ended = true;
 		show_stanza(client, stanza);
@@ -200,20 +179,21 @@ static int read_input(struct client_input *input)
 	return 0;
 }
 
-static int step(struct client *client, bool with_input, int64_t deadline)
+/* What a connection's turn begins with: writing and reading without waiting. Returns net_io()'s word on it. */
+static int start_turn(struct client *client, struct pollfd *pollfd, int64_t *until)
 {
-	struct pollfd fds[2] = { { .fd = client->net.fd }, { .fd = with_input ? STDIN_FILENO : -1, .events = POLLIN } };
 	int rc = net_io(&client->net);
-	if (rc == 0) {
-		int64_t until = deadline < client->keepalive_at ? deadline : client->keepalive_at;
-		fds[0].events = net_events(&client->net);
-		rc = wait_fds(fds, 2, net_has_buffered(&client->net) ? 0 : until);
-		if (rc == -EINTR) {
-			return rc;
-		}
-		rc = rc > 0 && fds[0].revents ? net_io(&client->net) : rc < 0 ? rc : 0;
-	}
-	int handled = handle_all(client);
+	*pollfd = (struct pollfd){ .fd = client->net.fd, .events = net_events(&client->net) };
+	*until = client->keepalive_at < *until ? client->keepalive_at : *until;
+	*until = rc < 0 || net_has_buffered(&client->net) ? 0 : *until;
+	return rc;
+}
+
+/* The rest of it; RC is what start_turn() returned, READY: there is something to read or to write. */
+static int end_turn(struct client *client, bool ready, int rc)
+{
+	rc = rc == 0 && ready ? net_io(&client->net) : rc;
+	int handled = handle_all(client); /* also what came before the end */
 	if (handled < 0) {
 		return handled;
 	}
@@ -221,17 +201,41 @@ static int step(struct client *client, bool with_input, int64_t deadline)
 		show_error(client, "connection lost: %s", client->net.error);
 		return rc;
 	}
-	if (fds[1].revents && (rc = read_input(&client->input)) < 0) {
-		show_error(client, "standard input: %s", strerror(-rc));
-		return rc;
-	}
-	return keep_alive(client);
+	rc = client_send_marks(client);
+	return rc < 0 ? rc : keep_alive(client);
 }
 
-int client_step(struct client *client, bool with_input, int64_t deadline, bool *expired)
+static int step(struct client_run *run, bool with_input, int64_t deadline)
 {
-	int rc = step(client, with_input, deadline);
-	client->lost |= rc < 0;
+	struct pollfd fds[CLIENT_ACCOUNTS_MAX + 1];
+	int states[CLIENT_ACCOUNTS_MAX];
+	int64_t until = deadline;
+	size_t n = run->clients_n;
+	for (size_t i = 0; i < n; i++) {
+		states[i] = start_turn(&run->clients[i], &fds[i], &until);
+	}
+	fds[n] = (struct pollfd){ .fd = with_input ? STDIN_FILENO : -1, .events = POLLIN };
+	int rc = wait_fds(fds, n + 1, until);
+	if (rc < 0) {
+		if (rc != -EINTR) {
+			show_error(run->current, "waiting: %s", strerror(-rc));
+		}
+		return rc;
+	}
+	for (size_t i = 0; i < n; i++) {
+		int ended = end_turn(&run->clients[i], fds[i].revents != 0, states[i]);
+		rc = rc < 0 ? rc : ended;
+	}
+	if (rc >= 0 && fds[n].revents && (rc = read_input(&run->input)) < 0) {
+		show_error(run->current, "standard input: %s", strerror(-rc));
+	}
+	return rc;
+}
+
+int client_step(struct client_run *run, bool with_input, int64_t deadline, bool *expired)
+{
+	int rc = step(run, with_input, deadline);
+	run->lost |= rc < 0;
 	if (expired) {
 		*expired = clock_us() >= deadline; /* however much comes in the meantime */
 	}
@@ -244,7 +248,7 @@ int client_ask(struct client *client, struct stk_stanza *request, struct stk_sta
 	bool expired = false;
 	int rc = client_send(client, request, NULL);
 	while (rc == 0 && client->asked[0] && !expired) {
-		rc = client_step(client, false, deadline, &expired);
+		rc = client_step(client->run, false, deadline, &expired);
 	}
 	bool answered = client->answer != NULL;
 	client->asked[0] = '\0';
@@ -264,7 +268,7 @@ int client_await_receipts(struct client *client, size_t left)
 	bool expired = false;
 	int rc = 0;
 	while (rc == 0 && client->unanswered_n > left && !expired) {
-		rc = client_step(client, false, deadline, &expired);
+		rc = client_step(client->run, false, deadline, &expired);
 	}
 	if (rc == 0 && client->unanswered_n > left) {
 		show_error(client, "no receipt in time (messages without one: %zu)", client->unanswered_n);
@@ -296,80 +300,124 @@ static int take_line(struct client_input *input, char **line)
 	return rc;
 }
 
-static int check_refused(struct client *client)
+static int check_refused(struct client_run *run)
 {
-	if (client->refused && !client->interactive) {
-		show_error(client, "a message was refused");
-		return -EACCES;
+	int rc = 0;
+	for (size_t i = 0; i < run->clients_n; i++) {
+		struct client *client = &run->clients[i];
+		if (client->refused && !run->interactive) {
+			show_error(client, "a message was refused");
+			rc = -EACCES;
+		}
+		client->refused = false;
 	}
-	client->refused = false;
-	return 0;
+	return rc;
 }
 
-static int run_line(struct client *client)
+/* Bytes that wait to be sent on the connection that has most of them. */
+static size_t unsent(const struct client_run *run)
+{
+	size_t most = 0;
+	for (size_t i = 0; i < run->clients_n; i++) {
+		size_t len = run->clients[i].net.out.len;
+		most = len > most ? len : most;
+	}
+	return most;
+}
+
+static int run_line(struct client_run *run)
 {
 	char *line;
-	int rc = take_line(&client->input, &line);
+	int rc = take_line(&run->input, &line);
 	if (rc <= 0) {
 		if (rc < 0) {
-			show_error(client, "%s",
+			show_error(run->current, "%s",
 				   rc == -EMSGSIZE ? "a line is longer than 64 KiB"
 				   : rc == -EILSEQ ? "there is a NUL in a line"
 						   : "out of memory");
 		}
 		return rc;
 	}
-	client->prompted = false; /* the newline that was typed left it behind */
-	rc = client_command(client, line);
+	run->prompted = false; /* the newline that was typed left it behind */
+	rc = client_command(run->current, line);
 	free(line);
 	/* Even a script that never waits has to hear what the server says. */
-	while (rc == 0 && client->net.out.len > OUT_MAX) {
-		rc = client_step(client, false, NEVER, NULL);
+	while (rc == 0 && unsent(run) > OUT_MAX) {
+		rc = client_step(run, false, NEVER, NULL);
 	}
-	rc = rc < 0 ? rc : client_step(client, false, 0, NULL);
-	rc = rc < 0 ? rc : check_refused(client);
+	rc = rc < 0 ? rc : client_step(run, false, 0, NULL);
+	rc = rc < 0 ? rc : check_refused(run);
 	return rc < 0 ? rc : 1;
 }
 
-/* What was sent is out and answered: the server handles what comes on one connection in order, so its answer to a last
- * ping, whatever it says, stands behind all others. */
-static int settle(struct client *client)
+/* The server handles what comes on one connection in order, so its answer to a last ping, whatever it says, stands
+ * behind all others. */
+static int await_answers(struct client *client)
 {
 	struct stk_stanza *answer = NULL;
 	double unused;
-	int64_t deadline = clock_us() + GRACE;
-	bool expired = false;
-	int rc = 0;
-	if (client->interactive) {
-		while (rc == 0 && client->net.out.len && !expired) {
-			rc = client_step(client, false, deadline, &expired);
-		}
-		return rc;
-	}
 	client_make_id(client->asked);
 	struct stk_stanza *ping = stk_stanza_new(STK_IQ, "get", client->asked);
 	stk_node_add(stk_stanza_edit(ping), "ping", "urn:xmpp:ping");
-	rc = client_ask(client, ping, &answer, &unused);
+	int rc = client_ask(client, ping, &answer, &unused);
 	stk_stanza_unref(answer);
-	rc = rc < 0 ? rc : client_await_receipts(client, 0);
-	return rc < 0 ? rc : check_refused(client);
+	client->unsettled = client->unsettled && rc < 0;
+	return rc;
 }
 
-int client_run(struct client *client)
+int client_settle_others(struct client *client)
 {
-	client->keepalive_at = clock_us() + KEEPALIVE;
-	while (!client->quit) {
-		int rc = run_line(client);
-		if (rc == 0 && client->input.eof) {
+	struct client_run *run = client->run;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < run->clients_n; i++) {
+		struct client *other = &run->clients[i];
+		if (other != client && other->unsettled) {
+			rc = await_answers(other);
+			rc = rc < 0 ? rc : client_await_receipts(other, 0);
+		}
+	}
+	return rc;
+}
+
+/* What was sent is out and answered. */
+static int settle(struct client_run *run)
+{
+	int64_t deadline = clock_us() + GRACE;
+	bool expired = false;
+	int rc = 0;
+	if (run->interactive) {
+		while (rc == 0 && unsent(run) && !expired) {
+			rc = client_step(run, false, deadline, &expired);
+		}
+		return rc;
+	}
+	for (size_t i = 0; rc == 0 && i < run->clients_n; i++) {
+		rc = await_answers(&run->clients[i]);
+	}
+	/* Only now: what one account sent, and another has been waited for since, may have made it send something. */
+	for (size_t i = 0; rc == 0 && i < run->clients_n; i++) {
+		rc = client_await_receipts(&run->clients[i], 0);
+	}
+	return rc < 0 ? rc : check_refused(run);
+}
+
+int client_run(struct client_run *run)
+{
+	for (size_t i = 0; i < run->clients_n; i++) {
+		run->clients[i].keepalive_at = clock_us() + KEEPALIVE;
+	}
+	while (!run->quit) {
+		int rc = run_line(run);
+		if (rc == 0 && run->input.eof) {
 			break;
 		}
 		if (rc == 0) {
-			show_prompt(client);
-			rc = client_step(client, true, NEVER, NULL);
+			show_prompt(run);
+			rc = client_step(run, true, NEVER, NULL);
 		}
-		if (rc < 0 && (client->lost || !client->interactive)) {
+		if (rc < 0 && (run->lost || !run->interactive)) {
 			return rc;
 		}
 	}
-	return settle(client);
+	return settle(run);
 }

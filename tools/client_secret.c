@@ -105,8 +105,12 @@ static int ask(struct client *client, char *line, size_t size)
 	silent = before;
 	silent.c_lflag &= ~(tcflag_t)ECHO;
 	if (len == 0) {
+		len = tcsetattr(fd, TCSAFLUSH, &silent) < 0 ? -errno : 0;
+	}
+	if (len == 0) {
+		/* Only now: who answers the question at once shall neither be shown nor be flushed away. */
 		dprintf(fd, "Password for %s: ", client->bare);
-		len = tcsetattr(fd, TCSAFLUSH, &silent) < 0 ? -errno : read_secret(fd, true, line, size);
+		len = read_secret(fd, true, line, size);
 		tcsetattr(fd, TCSAFLUSH, &before);
 		dprintf(fd, "\n");
 	}
@@ -187,7 +191,7 @@ static void make_json(const struct client *client, const char *password, size_t 
 	client_make_id(device);
 	json->len = 0;
 	put_member(json, "p", password);
-	put_member(json, "u", client->options->user);
+	put_member(json, "u", client->account->user);
 	put_member(json, "a", APPLICATION);
 	put_member(json, "d", date);
 	put_member(json, "mk", device);
@@ -201,7 +205,7 @@ static void make_json(const struct client *client, const char *password, size_t 
 
 static int load_key(struct client *client, gnutls_pubkey_t *key, size_t *room)
 {
-	const char *path = client->options->rsa_key;
+	const char *path = client->account->rsa_key;
 	gnutls_datum_t pem = { 0 };
 	unsigned bits = 0;
 	int rc = gnutls_load_file(path, &pem);
@@ -238,7 +242,7 @@ static int encrypt(struct client *client, const char *password, gnutls_datum_t *
 	}
 	make_json(client, password, room, &json);
 	if (json.full || json.len > room) {
-		show_error(client, "%s: the password is too long for this key", client->options->rsa_key);
+		show_error(client, "%s: the password is too long for this key", client->account->rsa_key);
 		rc = -EMSGSIZE;
 		goto out;
 	}
@@ -246,7 +250,7 @@ static int encrypt(struct client *client, const char *password, gnutls_datum_t *
 	rc = gnutls_pubkey_encrypt_data(key, 0, &plain, &secret);
 	rc = rc < 0 ? rc : gnutls_base64_encode2(&secret, credential);
 	if (rc < 0) {
-		show_error(client, "%s: %s", client->options->rsa_key, gnutls_strerror(rc));
+		show_error(client, "%s: %s", client->account->rsa_key, gnutls_strerror(rc));
 		rc = -EINVAL;
 	}
 out:
@@ -260,19 +264,19 @@ out:
 
 int client_auth_key(struct client *client, const char *password, char **secret)
 {
-	const char *user = client->options->user;
+	const char *user = client->account->user;
 	gnutls_datum_t credential = { 0 }, encoded = { 0 };
-	int rc = client->options->rsa_key ? encrypt(client, password, &credential) : 0;
+	int rc = client->account->rsa_key ? encrypt(client, password, &credential) : 0;
 	if (rc < 0) {
 		return rc;
 	}
-	size_t user_len = strlen(user), len = client->options->rsa_key ? credential.size : strlen(password);
+	size_t user_len = strlen(user), len = client->account->rsa_key ? credential.size : strlen(password);
 	size_t size = user_len + len + 2;
 	unsigned char *plain = malloc(size);
 	if (plain) {
 		plain[0] = '\0'; /* no authzid */
 		memcpy(plain + 1, user, user_len + 1);
-		memcpy(plain + user_len + 2, client->options->rsa_key ? (const char *)credential.data : password, len);
+		memcpy(plain + user_len + 2, client->account->rsa_key ? (const char *)credential.data : password, len);
 		gnutls_datum_t whole = { .data = plain, .size = (unsigned)size };
 		rc = gnutls_base64_encode2(&whole, &encoded);
 		gnutls_memset(plain, 0, size);

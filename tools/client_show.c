@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the terminal client says: stanzas in plain words or as XML, errors, the prompt. Owns how text from others is
- * made harmless for a terminal: every line passes show_escape() as a whole. What is done about a stanza is not decided
- * here. */
+/* What the terminal client says: lines, errors, the prompt, stanzas as XML or in plain words. Owns how text from others
+ * is made harmless for a terminal: every line passes show_escape() as a whole. The words for messages are in
+ * client_words.c, and what is done about a stanza is not decided here. */
 
 #include "tools/client.h"
 
@@ -87,53 +87,69 @@ int show_escape(const char *text, bool xml, struct buf *out)
 
 /* ---- lines ---- */
 
-static void clear_prompt(struct client *client)
+static void clear_prompt(struct client_run *run)
 {
-	if (client->prompted) {
+	if (run->prompted) {
 		fputs("\r\033[K", stdout);
-		client->prompted = false;
+		run->prompted = false;
 	}
 }
 
-void show_prompt(struct client *client)
+/* Whose line it is, where there are several accounts. */
+static int put_label(const struct client *client, struct buf *line)
 {
-	if (!client->interactive || client->prompted || !isatty(STDOUT_FILENO)) {
+	if (client->run->clients_n == 1) {
+		return 0;
+	}
+	int rc = buf_append(line, "[", 1);
+	rc = rc < 0 ? rc : show_escape(client->account->name, false, line);
+	return rc < 0 ? rc : buf_append(line, "] ", 2);
+}
+
+void show_prompt(struct client_run *run)
+{
+	const char *chosen = run->current->chosen;
+	struct buf text = { 0 };
+	if (!run->interactive || run->prompted || !isatty(STDOUT_FILENO)) {
 		return;
 	}
-	struct buf text = { 0 };
-	if (client->chosen && show_escape(client->chosen, false, &text) == 0) {
-		printf("%.*s> ", (int)text.len, (const char *)buf_data(&text));
-	} else {
-		fputs("> ", stdout);
+	int rc = put_label(run->current, &text);
+	rc = rc < 0 || !chosen ? rc : show_escape(chosen, false, &text);
+	rc = rc < 0 ? rc : buf_append(&text, "> ", 2);
+	if (rc == 0) {
+		fwrite(buf_data(&text), 1, text.len, stdout);
 	}
 	buf_fini(&text);
 	fflush(stdout);
-	client->prompted = true;
+	run->prompted = true;
 }
 
-static void keep_shown(struct client *client, const struct buf *line)
+static void keep_shown(struct client *client, const uint8_t *line, size_t len)
 {
 	struct buf *shown = &client->shown;
-	if (line->len >= SHOWN_MAX) {
+	if (len >= SHOWN_MAX) {
 		buf_consume(shown, shown->len);
 	}
-	while (shown->len && shown->len + line->len >= SHOWN_MAX) {
+	while (shown->len && shown->len + len >= SHOWN_MAX) {
 		const uint8_t *end = memchr(buf_data(shown), '\n', shown->len);
 		buf_consume(shown, end ? (size_t)(end - buf_data(shown)) + 1 : shown->len);
 	}
-	if (buf_append(shown, buf_data(line), line->len) < 0 || buf_append(shown, "\n", 1) < 0) {
+	if (buf_append(shown, line, len) < 0 || buf_append(shown, "\n", 1) < 0) {
 		buf_fini(shown);
 	}
 }
 
-enum how { TIMED, PLAIN, XML_IN, XML_OUT, ERROR };
+enum how { TIMED, UNTIMED, PLAIN, XML_IN, XML_OUT, ERROR };
 
 static void write_line(struct client *client, enum how how, const char *prefix, const char *text)
 {
 	struct buf line = { 0 };
 	bool xml = how == XML_IN || how == XML_OUT;
-	clear_prompt(client);
-	if (show_escape(text, xml, &line) < 0 || !buf_reserve(&line, 1)) {
+	clear_prompt(client->run);
+	int rc = how == PLAIN ? 0 : put_label(client, &line);
+	rc = rc < 0 || !xml ? rc : buf_append(&line, prefix, strlen(prefix));
+	size_t start = line.len;
+	if (rc < 0 || show_escape(text, xml, &line) < 0 || !buf_reserve(&line, 1)) {
 		fputs("startalk-client: out of memory\n", stderr);
 		buf_fini(&line);
 		return;
@@ -142,13 +158,13 @@ static void write_line(struct client *client, enum how how, const char *prefix, 
 		fflush(stdout);
 		fprintf(stderr, "startalk-client: %.*s\n", (int)line.len, (const char *)buf_data(&line));
 	} else {
-		fputs(prefix, stdout);
+		fputs(xml ? "" : prefix, stdout);
 		fwrite(buf_data(&line), 1, line.len, stdout);
 		putchar('\n');
 		fflush(stdout);
 	}
-	if (how == TIMED || how == XML_IN) {
-		keep_shown(client, &line);
+	if (how == TIMED || how == UNTIMED || how == XML_IN) {
+		keep_shown(client, buf_data(&line) + start, line.len - start);
 	}
 	buf_fini(&line);
 }
@@ -178,6 +194,14 @@ void show_line(struct client *client, const char *fmt, ...)
 	}
 	va_start(args, fmt);
 	write_format(client, TIMED, when, fmt, args);
+	va_end(args);
+}
+
+void show_untimed(struct client *client, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	write_format(client, UNTIMED, "", fmt, args);
 	va_end(args);
 }
 
@@ -297,8 +321,7 @@ static const char *category_name(const char *category)
 	return "unknown category";
 }
 
-/* JID as a person would call it: the user alone in the own domain; with the device in parentheses when it is known. */
-static void name_jid(const struct client *client, const char *jid, char *out, size_t size)
+void show_name(const struct client *client, const char *jid, bool device, char *out, size_t size)
 {
 	jid = jid ? jid : client->bare;
 	const char *slash = strchr(jid, '/'), *at = strchr(jid, '@'), *own = strchr(client->bare, '@');
@@ -307,15 +330,14 @@ static void name_jid(const struct client *client, const char *jid, char *out, si
 	    strncmp(at, own, strlen(own)) == 0) {
 		len = (int)(at - jid);
 	}
-	const char *device = slash ? strstr(slash, "P[") : NULL, *end = device ? strchr(device, ']') : NULL;
+	const char *platform = device && slash ? strstr(slash, "P[") : NULL;
+	const char *end = platform ? strchr(platform, ']') : NULL;
 	if (end) {
-		snprintf(out, size, "%.*s (%.*s)", len, jid, (int)(end + 1 - device), device);
+		snprintf(out, size, "%.*s (%.*s)", len, jid, (int)(end + 1 - platform), platform);
 	} else {
 		snprintf(out, size, "%.*s", len, jid);
 	}
 }
-
-#define NAME_SIZE 1200
 
 /* The strings of a JSON array of strings, parted by commas; false when DATA is something else, or too long. */
 static bool list_strings(const char *data, char *out, size_t size)
@@ -352,12 +374,12 @@ static void show_notice(struct client *client, const struct stk_node *root)
 {
 	const char *category = stk_node_attr(root, "category"), *data = stk_node_attr(root, "data");
 	const char *from = stk_node_attr(root, "from");
-	char devices[512], name[NAME_SIZE];
+	char devices[512], name[SHOW_NAME_SIZE];
 	size_t bare_len = strlen(client->bare);
 	bool own = !from || (strncmp(from, client->bare, bare_len) == 0 && (!from[bare_len] || from[bare_len] == '/'));
 	category = category ? category : "1";
 	data = data ? data : "";
-	name_jid(client, from, name, sizeof(name));
+	show_name(client, from, true, name, sizeof(name));
 	if (strcmp(category, "9") == 0 && list_strings(data, devices, sizeof(devices))) {
 		show_line(client, "%s%s%s: %s", category_name(category), own ? "" : " of ", own ? "" : name,
 			  *devices ? devices : "none");
@@ -380,62 +402,14 @@ static void show_presence(struct client *client, const struct stk_stanza *stanza
 	const struct stk_node *root = stk_stanza_root(stanza);
 	const char *show = stk_node_text(stk_node_child(root, "show", NULL)), *type = stk_stanza_type(stanza);
 	const char *priority = stk_node_text(stk_node_child(root, "priority", NULL));
-	char name[NAME_SIZE];
-	name_jid(client, stk_stanza_from(stanza), name, sizeof(name));
+	char name[SHOW_NAME_SIZE];
+	show_name(client, stk_stanza_from(stanza), true, name, sizeof(name));
 	if (type && strcmp(type, "notify") == 0) {
 		show_notice(client, root);
 	} else if (!type && !stk_stanza_xmlns(stanza) && show) {
 		show_line(client, "%s is %s%s%s", name, show, priority ? ", priority " : "", priority ? priority : "");
 	} else {
 		show_xml(client, "presence", stanza);
-	}
-}
-
-static void show_text(struct client *client, const struct stk_node *root, const char *type)
-{
-	const struct stk_node *body = stk_node_child(root, "body", NULL);
-	const char *text = stk_node_text(body), *kind = stk_node_attr(body, "msgType"),
-		   *own = stk_node_attr(root, "carbon_message");
-	const char *sender = stk_node_attr(root, "realfrom");
-	char name[NAME_SIZE], who[NAME_SIZE] = "";
-	bool chat = strcmp(type, "chat") == 0, group = strcmp(type, "groupchat") == 0;
-	bool plain = !kind || strcmp(kind, "1") == 0 || strcmp(kind, "0") == 0;
-	name_jid(client, stk_node_attr(root, "from"), name, sizeof(name));
-	if (group && sender) {
-		name_jid(client, sender, who, sizeof(who));
-	}
-	char *device = strstr(name, " (");
-	if (device) {
-		*device = '\0'; /* who says it counts, not with what */
-	}
-	show_line(client, "%s%s%s%s%s%s%s%s: %s", own && strcmp(own, "true") == 0 ? "to " : "", name, *who ? ", " : "",
-		  who, chat || group ? "" : ", ", chat || group ? "" : type, plain ? "" : ", kind ", plain ? "" : kind,
-		  text ? text : "");
-}
-
-static void show_message(struct client *client, const struct stk_stanza *stanza)
-{
-	const struct stk_node *root = stk_stanza_root(stanza), *body = stk_node_child(root, "body", NULL);
-	const char *type = stk_stanza_type(stanza), *id = stk_node_attr(body, "id");
-	char name[NAME_SIZE], why[512];
-	type = type ? type : "chat";
-	id = id ? id : "without id";
-	name_jid(client, stk_stanza_from(stanza), name, sizeof(name));
-	if (strcmp(type, "error") == 0) {
-		show_failure(stanza, why, sizeof(why));
-		show_line(client, "message to %s refused: error %s", name, why);
-	} else if (strcmp(type, "mstat") == 0) {
-		show_line(client, "message %s: the server has it", id);
-	} else if (strcmp(type, "typing") == 0) {
-		show_line(client, "%s is typing", name);
-	} else if (strcmp(type, "revoke") == 0) {
-		show_line(client, "%s took back message %s", name, id);
-	} else if (strcmp(type, "readmark") == 0) {
-		const char *kind = stk_node_attr(root, "read_type");
-		show_line(client, "%s %s: %s", name, kind && strcmp(kind, "3") == 0 ? "received" : "read",
-			  stk_node_text(body));
-	} else {
-		show_text(client, root, type);
 	}
 }
 

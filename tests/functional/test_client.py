@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """startalk-client against a real server, and against peers that are up to no good."""
-import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -13,45 +11,8 @@ import time
 import pytest
 
 from stk import wire
-from stk.client import Client
-from stk.server import BAD, program
+from stk.tool import RESOURCE, TOOL, Run, Terminal, tool, write  # noqa: F401
 from stk.wire import pb
-
-TOOL = program("startalk-client")
-RESOURCE = r"V\[\d+\]_P\[LINUX\]_ID\[[0-9a-f]{32}\]_C\[1\]_PB"
-
-
-def write(path, text):
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return str(path)
-
-
-class Run:
-    """One run of the tool, to its end."""
-
-    def __init__(self, command, text=None):
-        done = subprocess.run(command, input=text.encode() if isinstance(text, str) else text, capture_output=True,
-                              stdin=None if text is not None else subprocess.DEVNULL, timeout=60, check=False)
-        self.raw = done.stdout
-        self.out, self.err, self.status = done.stdout.decode(), done.stderr.decode(), done.returncode
-        assert not BAD.search(self.err), self.err
-
-
-@pytest.fixture
-def tool(tmp_path):
-    """tool(server, ...): runs startalk-client as alice; keywords: user, password, domain, host, port, text."""
-
-    def arguments(server, *args, user="alice", password=None, domain="example.org", host="127.0.0.1", port=None):
-        password = server.passwords[user] if password is None else password
-        file = write(tmp_path / f"{user}.password", password + "\n")
-        return [TOOL, f"{user}@{domain}", "--host", host, "--port", str(port or server.port), "--password-file", file, *args]
-
-    def run(server, *args, text=None, **kwargs):
-        return Run(arguments(server, *args, **kwargs), text)
-
-    run.arguments = arguments
-    return run
-
 
 # ---- login ----
 
@@ -260,7 +221,8 @@ def test_presence_of_another_session_is_shown(server, tool, connect):
     assert "alice (P[LINUX]) is away, priority 5" in run.out
 
 
-def test_message_without_a_message_module_comes_back(server, tool):
+def test_message_without_a_message_module_comes_back(make_server, tool):
+    server = make_server(plugins={"36-message": None})
     run = tool(server, "-c", "/to bob; hello")
     assert run.status == 1
     assert "message to bob refused: error 503 (service-unavailable)" in run.out and "a message was refused" in run.err
@@ -469,39 +431,6 @@ def test_nothing_of_a_burst_is_held_back_until_more_comes(tool):
 
 
 # ---- at a terminal ----
-
-
-class Terminal:
-    """The tool on a pseudo-terminal of its own."""
-
-    def __init__(self, command):
-        self.master, slave = os.openpty()
-        self.text = ""
-        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-                                        preexec_fn=lambda: __import__("fcntl").ioctl(0, termios.TIOCSCTTY, 0))
-        os.close(slave)
-
-    def read_until(self, wanted, timeout=20):
-        deadline = time.monotonic() + timeout
-        while wanted not in self.text:
-            ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"no {wanted!r} in {self.text!r}"
-            try:
-                data = os.read(self.master, 4096)
-            except OSError:
-                data = b""
-            assert data, f"it ended without {wanted!r}: {self.text!r}"
-            self.text += data.decode(errors="replace")
-        before, _, self.text = self.text.partition(wanted)
-        return before
-
-    def type(self, text):
-        os.write(self.master, text.encode())
-
-    def end(self):
-        status = self.process.wait(20)
-        os.close(self.master)
-        return status
 
 
 def start_terminal(server):
