@@ -195,8 +195,9 @@ def test_an_own_mark_that_is_refused_is_told_but_fails_no_script(server, pair):
 
 def test_a_message_is_taken_back(pair):
     alice, bob = pair
-    alice.send("/msg --id m-1 bob oops", "/revoke m-1 bob")
-    bob.expect(wire.CHAT)
+    alice.send("/msg --id m-1 bob oops")
+    bob.expect(wire.CHAT)  # else it may become the notice before bob's backlog has been read
+    alice.send("/revoke m-1 bob")
     frame = bob.expect(wire.REVOKE)
     assert frame.inner.messageType == -1 and frame.inner.messageId == "m-1"
     wanted = {"messageId": "m-1", "fromId": ALICE, "message": "revoke a message"}
