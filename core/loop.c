@@ -27,6 +27,7 @@ struct listener {
 	struct ev_io io;
 	struct ev_timer again;
 	int tls;
+	char address[56];
 };
 
 struct slot {
@@ -345,10 +346,18 @@ int loop_listen(struct loop *loop, const struct settings_listen *listen, char *e
 	ev_timer_init(&listener->again, on_accept_again, ACCEPT_PAUSE, 0);
 	listener->again.data = listener;
 	ev_io_start(loop->ev, &listener->io);
-	char text[56];
-	print_address(&address, text, sizeof(text));
-	log_write(LOG_NOTICE, "listen: %s: tls %s", text, modes[listen->tls]);
+	print_address(&address, listener->address, sizeof(listener->address));
+	log_write(LOG_NOTICE, "listen: %s: tls %s", listener->address, modes[listen->tls]);
 	return 0;
+}
+
+void loop_each_listener(const struct loop *loop, bool (*each)(const char *, enum stk_tls, void *), void *arg)
+{
+	_Static_assert((int)LISTEN_TLS_DIRECT == (int)STK_TLS_DIRECT, "modules are told the modes by the same numbers");
+	const struct listener *listener = loop->listeners;
+	while (listener && each(listener->address, (enum stk_tls)listener->tls, arg)) {
+		listener = listener->next;
+	}
 }
 
 void loop_stop_listening(struct loop *loop)

@@ -81,6 +81,8 @@ bool loop_run_commands(struct loop *loop);
 void loop_flush(struct loop *loop);
 /* Used for connections from now on; those that are open keep theirs. The loop's thread. */
 void loop_set_credentials(struct loop *loop, struct tls_credentials *credentials);
+/* Calls EACH with the address ("ADDRESS:PORT") of each listener until it returns false. The loop's thread. */
+void loop_each_listener(const struct loop *loop, bool (*each)(const char *address, enum stk_tls tls, void *arg), void *arg);
 size_t loop_connections(const struct loop *loop);
 /* Closes everything at once. */
 void loop_free(struct loop **loop);

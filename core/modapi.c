@@ -321,6 +321,38 @@ void modapi_run_post(struct mail *mail)
 	free(post);
 }
 
+/* ---- the server ---- */
+
+void stk_status(struct stk_module *module, struct stk_status *status)
+{
+	const struct server *server = module->server;
+	struct stk_status all = { .size = status->size, .version = STK_VERSION, .started_at = server->started_at };
+	all.connections = loop_connections(server->loop);
+	all.sessions = server->sessions.bound;
+	all.users = session_users(server);
+	memcpy(status, &all, status->size < sizeof(all) ? status->size : sizeof(all));
+}
+
+void stk_modules(struct stk_module *module, bool (*each)(const char *, const char *, void *), void *arg)
+{
+	for (const struct stk_module *other = module->server->modules.modules; other; other = other->next) {
+		const char *version = other->def->version ? other->def->version : "";
+		if (other->state == MODULE_LIVE && !each(other->name, version, arg)) {
+			return;
+		}
+	}
+}
+
+void stk_listeners(struct stk_module *module, bool (*each)(const char *, enum stk_tls, void *), void *arg)
+{
+	loop_each_listener(module->server->loop, each, arg);
+}
+
+bool stk_planning(const struct stk_module *module)
+{
+	return module->server->dry;
+}
+
 /* ---- the rest ---- */
 
 void stk_log(struct stk_module *module, int level, const char *fmt, ...)

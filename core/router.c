@@ -322,6 +322,7 @@ static void input_stream(struct stk_session *session, const struct stk_stanza *s
 	case STANZA_STARTTLS: on_starttls(session); return;
 	case STANZA_AUTH:
 		if (!session->secure && session->listen_tls == LISTEN_TLS_REQUIRED) {
+			sasl_note_refusal(session, NULL, "TLS is required");
 			stk_session_end(session, 222, "TLS is required");
 		} else {
 			sasl_start(session, stanza);

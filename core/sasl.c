@@ -136,13 +136,42 @@ static void end_try(struct stk_auth *auth, bool success)
 	auth->mech = NULL;
 }
 
+void sasl_note_refusal(const struct stk_session *session, const char *user, const char *why)
+{
+	char bare[2 * STK_JID_PART_MAX];
+	bool whole = !user || strchr(user, '@');
+	int len = snprintf(bare, sizeof(bare), "%s%s%s", user ? user : session->claimed, whole ? "" : "@", whole ? "" : session->domain);
+	if (len < (int)sizeof(bare)) {
+		refusals_add(session->server->refusals, bare, session->address, session->secure, why, stk_now_ms());
+	}
+}
+
 void stk_auth_fail(struct stk_auth *auth, const char *user, const char *reason, const char *why)
 {
 	struct stk_session *session = auth->session;
 	log_write(LOG_WARNING, "login: %s@%s: refused: %s (%s)", user ? user : "?", session->domain, why, session->address);
+	sasl_note_refusal(session, user, why);
 	end_try(auth, false);
 	auth->reason = strdup(reason ? reason : "not-authorized");
 	schedule_failure(auth);
+}
+
+void stk_auth_limit(struct stk_module *module, const char *user, const char *address, struct stk_auth_limit *limit)
+{
+	const struct server *server = module->server;
+	struct stk_auth_limit all;
+	char counted[64] = "";
+	if (!user) {
+		throttle_address(address, counted, sizeof(counted));
+	}
+	throttle_ask(server->throttle, &server->settings->login, user, counted, ev_now(server->ev), &all);
+	all.size = limit->size;
+	memcpy(limit, &all, limit->size < sizeof(all) ? limit->size : sizeof(all));
+}
+
+void stk_auth_refusals(struct stk_module *module, const char *user, stk_refusal_fn *each, void *arg)
+{
+	refusals_each(module->server->refusals, user, each, arg);
 }
 
 static int become(struct stk_session *session, const char *user)

@@ -10,5 +10,7 @@ void sasl_start(struct stk_session *session, const struct stk_stanza *stanza);
 void sasl_withdraw(struct server *server, const struct stk_module *module);
 /* The session ends while its exchange runs. */
 void sasl_abort(struct stk_session *session);
+/* Remembers that a login was refused; USER NULL: whoever it said it was. */
+void sasl_note_refusal(const struct stk_session *session, const char *user, const char *why);
 
 #endif

@@ -85,8 +85,9 @@ static int open_parts(struct server *server)
 	char err[1024];
 	const struct settings *settings = server->settings;
 	server->throttle = throttle_new();
+	server->refusals = refusals_new();
 	server->db = db_new(settings->server.state_dir, on_written, server);
-	if (!server->throttle || !server->db) {
+	if (!server->throttle || !server->refusals || !server->db) {
 		log_write(LOG_ERR, "server: out of memory");
 		return -ENOMEM;
 	}
@@ -106,7 +107,7 @@ static int open_parts(struct server *server)
 
 int server_open(struct server *server, const char *config, bool dry, conf_report_fn *report, void *arg)
 {
-	*server = (struct server){ 0 };
+	*server = (struct server){ .dry = dry, .started_at = stk_now_ms() };
 	server->conf = conf_new();
 	server->config = strdup(config);
 	if (!server->conf || !server->config) {
@@ -264,6 +265,7 @@ void server_close(struct server *server)
 	}
 	db_free(&server->db);
 	throttle_free(&server->throttle);
+	refusals_free(&server->refusals);
 	tls_credentials_unref(server->credentials);
 	settings_free(&server->settings);
 	conf_free(&server->conf);

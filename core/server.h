@@ -11,6 +11,7 @@
 #include "core/loop.h"
 #include "core/mailbox.h"
 #include "core/module.h"
+#include "core/refusals.h"
 #include "core/session.h"
 #include "core/settings.h"
 #include "core/throttle.h"
@@ -34,9 +35,11 @@ struct server {
 	struct workers *workers;
 	struct db *db;
 	struct throttle *throttle;
+	struct refusals *refusals;
 	struct module_registry modules;
 	struct session_table sessions;
-	bool stopping;
+	int64_t started_at; /* ms since the epoch */
+	bool dry, stopping;
 };
 
 /* Reads the configuration and loads the modules. DRY: for --plan, nothing is locked and nobody listens. 0 or -errno, faults are told. */

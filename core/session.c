@@ -141,6 +141,11 @@ struct stk_session *session_by_jid(const struct server *server, const char *jid)
 	return session;
 }
 
+size_t session_users(const struct server *server)
+{
+	return HASH_COUNT(server->sessions.users);
+}
+
 static struct session_user *get_user(struct server *server, const char *bare)
 {
 	char folded[STK_JID_MAX + 1];

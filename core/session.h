@@ -66,6 +66,7 @@ struct stk_session *session_by_id(const struct server *server, uint64_t id);
 /* The first session of a bare JID (follow user_next), or NULL. */
 struct stk_session *session_of_user(const struct server *server, const char *bare);
 struct stk_session *session_by_jid(const struct server *server, const char *jid);
+size_t session_users(const struct server *server); /* how many have a bound session */
 /* Starts the time that the session has for what comes next; 0: none. */
 void session_set_deadline(struct stk_session *session, double seconds);
 /* The peer is gone, nothing can be sent: as stk_session_end without a word. */

@@ -194,3 +194,16 @@ void throttle_end(struct throttle *throttle, const struct settings_login *limits
 		count_failure(by_address, limits->address_tries, now);
 	}
 }
+
+void throttle_ask(const struct throttle *throttle, const struct settings_login *limits, const char *user, const char *address,
+                  double now, struct stk_auth_limit *limit)
+{
+	const struct entry *entry = find(user ? throttle->users : throttle->addresses, user ? user : address);
+	*limit = (struct stk_auth_limit){ .tries = user ? limits->user_tries : limits->address_tries };
+	if (!entry || !limit->tries) {
+		return;
+	}
+	limit->trusted = entry->trusted_until > now;
+	limit->failures = entry->since + WINDOW > now ? entry->failures : 0;
+	limit->refused_for = !limit->trusted && entry->refused_until > now ? entry->refused_until - now : 0;
+}

@@ -18,5 +18,8 @@ bool throttle_begin(struct throttle *throttle, const struct settings_login *limi
                     const char *address, double now);
 void throttle_end(struct throttle *throttle, const struct settings_login *limits, const char *user, const char *address,
                   bool success, double now);
+/* How USER, or when it is NULL how ADDRESS stands now. */
+void throttle_ask(const struct throttle *throttle, const struct settings_login *limits, const char *user, const char *address,
+                  double now, struct stk_auth_limit *limit);
 
 #endif

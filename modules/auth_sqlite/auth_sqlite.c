@@ -13,6 +13,7 @@
 #include <startalkd/module.h>
 #include <startalkd/service.h>
 
+#include "accounts.h"
 #include "credential.h"
 #include "names.h"
 #include "rsa.h"
@@ -60,6 +61,7 @@ struct state {
 	struct stk_timer *timer;
 	struct sqlite3 *db; /* the router thread's connection */
 	struct names names; /* of all accounts; router thread */
+	struct accounts accounts;
 };
 
 /* ---- logging in ---- */
@@ -223,7 +225,8 @@ static void forget(struct stk_module *module, struct stk_auth *auth)
 
 struct rewrite {
 	int64_t row, seq;
-	char *plain, *folded, *username, verifier[VERIFIER_MAX];
+	char *plain, *folded, *username, *domain, verifier[VERIFIER_MAX];
+	const char *looks; /* what PLAIN looks like, or NULL */
 };
 
 struct ending {
@@ -348,6 +351,7 @@ static void free_rewrite(struct rewrite *rewrite)
 	credential_wipe(rewrite->plain);
 	free(rewrite->folded);
 	free(rewrite->username);
+	free(rewrite->domain);
 	free(rewrite);
 }
 
@@ -383,6 +387,11 @@ static void row_written(struct stk_module *module, int status, void *arg)
 	} else if (rewrite->plain) {
 		state->dirty_log = true;
 	}
+	if (status == 0 && rewrite->looks && rewrite->username && rewrite->domain) {
+		stk_log(module, LOG_WARNING, "users: %s: the password looks like %s but is none to the letter: taken as a plain password",
+		        rewrite->username, rewrite->looks);
+		accounts_note(&state->accounts, rewrite->username, rewrite->domain, rewrite->looks);
+	}
 	free_rewrite(rewrite);
 }
 
@@ -407,7 +416,9 @@ static struct rewrite *make_rewrite(const struct change *change, unsigned iterat
 	rewrite->row = change->row;
 	rewrite->seq = seq;
 	rewrite->username = change->username ? strdup(change->username) : NULL;
+	rewrite->domain = change->domain ? strdup(change->domain) : NULL;
 	rewrite->folded = change->folded ? strdup(change->folded) : NULL;
+	rewrite->looks = plain ? verifier_lookalike(change->password) : NULL;
 	if (plain && (rewrite->plain = strdup(change->password)) && verifier_make(rewrite->plain, iterations, rewrite->verifier) < 0) {
 		credential_wipe(rewrite->plain);
 		rewrite->plain = NULL;
@@ -476,6 +487,7 @@ static void looked(struct stk_module *module, int status, void *arg)
 	for (const struct change *change = poll->changes; change && status == 0; change = change->next) {
 		if (change->username && change->domain) {
 			follow_name(module, change);
+			accounts_note(&state->accounts, change->username, change->domain, NULL);
 			end_sessions(module, change);
 		}
 	}
@@ -526,6 +538,15 @@ static void catch_up(struct sqlite3 *db)
 
 /* ---- life ---- */
 
+struct accounts *auth_accounts(struct stk_module *module)
+{
+	return &((struct state *)stk_data(module))->accounts;
+}
+
+static void look_soon(struct stk_module *module)
+{
+	poll_table(module, NULL);
+}
 
 static void unload(struct stk_module *module)
 {
@@ -535,6 +556,7 @@ static void unload(struct stk_module *module)
 	}
 	forget_ended(state, INT64_MAX);
 	names_fini(&state->names);
+	accounts_fini(&state->accounts);
 	if (state->key) {
 		gnutls_privkey_deinit(state->key);
 	}
@@ -560,6 +582,7 @@ static int start(struct stk_module *module, struct state *state)
 	}
 	rc = stk_mech(module, &plain);
 	rc = rc < 0 ? rc : stk_provide(module, "users", 1, 0, &users);
+	rc = rc < 0 ? rc : accounts_provide(&state->accounts);
 	rc = rc < 0 ? rc : stk_on(module, STK_SESSION_BOUND, 100, on_bound, NULL);
 	state->timer = rc < 0 ? NULL : stk_timer(module, 0, state->conf->poll_interval, poll_table, NULL);
 	return rc < 0 ? rc : state->timer ? 0 : -ENOMEM;
@@ -572,6 +595,8 @@ static int load(struct stk_module *module, const void *conf)
 		return -ENOMEM;
 	}
 	state->conf = conf;
+	state->accounts = (struct accounts){ .module = module, .iterations = (unsigned)state->conf->iterations,
+		                             .plain_without_tls = state->conf->plain_without_tls, .changed = look_soon };
 	state->looking = true;
 	state->dirty_log = true; /* an earlier process may have been killed before its checkpoint */
 	stk_set_data(module, state);
@@ -603,6 +628,8 @@ static int reload(struct stk_module *module, const void *arg)
 	stk_timer_stop(&state->timer);
 	state->timer = timer;
 	state->conf = conf;
+	state->accounts.iterations = (unsigned)conf->iterations;
+	state->accounts.plain_without_tls = conf->plain_without_tls;
 	return 0;
 }
 

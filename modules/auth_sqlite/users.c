@@ -142,6 +142,78 @@ int users_each_name(struct sqlite3 *db, int (*each)(const char *, const char *, 
 	return rc < 0 ? rc : step == SQLITE_DONE ? 0 : -EIO;
 }
 
+int users_each_behind(struct sqlite3 *db, const char *after, const char *domain, int most,
+                      void (*each)(const struct user *, const char *, const char *, void *), void *arg)
+{
+	sqlite3_stmt *stmt = prepare(db, "SELECT username, password, pwd_salt, enabled, folded, domain FROM users "
+	                                 "WHERE (folded, domain) > (?1, ?2) ORDER BY folded, domain LIMIT ?3");
+	int step = SQLITE_ERROR, count = 0;
+	if (stmt) {
+		sqlite3_bind_text(stmt, 1, after, -1, SQLITE_STATIC);
+		sqlite3_bind_text(stmt, 2, domain, -1, SQLITE_STATIC);
+		sqlite3_bind_int(stmt, 3, most);
+	}
+	while (stmt && (step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct user user = { .username = column(stmt, 0), .password = column(stmt, 1), .salt = column(stmt, 2),
+			             .enabled = sqlite3_column_int(stmt, 3) };
+		each(&user, (const char *)sqlite3_column_text(stmt, 4), (const char *)sqlite3_column_text(stmt, 5), arg);
+		users_fini(&user);
+		count++;
+	}
+	sqlite3_finalize(stmt);
+	return step == SQLITE_DONE ? count : -EIO;
+}
+
+/* ---- by command ---- */
+
+/* Runs SQL, which has up to three texts for parameters. */
+static int run(struct sqlite3 *db, const char *sql, const char *a, const char *b, const char *c)
+{
+	sqlite3_stmt *stmt = prepare(db, sql);
+	if (stmt) {
+		sqlite3_bind_text(stmt, 1, a, -1, SQLITE_STATIC);
+		sqlite3_bind_text(stmt, 2, b, -1, SQLITE_STATIC);
+		sqlite3_bind_text(stmt, 3, c, -1, SQLITE_STATIC);
+	}
+	return finish(db, stmt);
+}
+
+int users_add(struct sqlite3 *db, const char *name, const char *folded, const char *domain, const char *verifier)
+{
+	struct user user;
+	int rc = users_find(db, folded, domain, &user);
+	users_fini(&user);
+	if (rc != 0) {
+		return rc < 0 ? rc : -EEXIST;
+	}
+	rc = run(db, "INSERT INTO users (username, domain, password) VALUES (?1, ?2, ?3)", name, domain, verifier);
+	return rc < 0 ? rc : users_refold(db, sqlite3_last_insert_rowid(db), folded);
+}
+
+int users_set_password(struct sqlite3 *db, const char *folded, const char *domain, const char *verifier)
+{
+	int rc = run(db, "UPDATE users SET password = ?3, pwd_salt = NULL WHERE folded = ?1 AND domain = ?2", folded, domain, verifier);
+	return rc < 0 ? rc : sqlite3_changes(db) ? 0 : -ENOENT;
+}
+
+int users_enable(struct sqlite3 *db, const char *folded, const char *domain, bool enabled)
+{
+	struct user user;
+	int rc = users_find(db, folded, domain, &user);
+	bool same = user.enabled == enabled;
+	users_fini(&user);
+	if (rc <= 0 || same) {
+		return rc < 0 ? rc : rc == 0 ? -ENOENT : 1;
+	}
+	return run(db, "UPDATE users SET enabled = CAST(?3 AS INTEGER) WHERE folded = ?1 AND domain = ?2", folded, domain, enabled ? "1" : "0");
+}
+
+int users_delete(struct sqlite3 *db, const char *folded, const char *domain)
+{
+	int rc = run(db, "DELETE FROM users WHERE folded = ?1 AND domain = ?2", folded, domain, NULL);
+	return rc < 0 ? rc : sqlite3_changes(db) ? 0 : -ENOENT;
+}
+
 /* ---- changes ---- */
 
 int64_t users_data_version(struct sqlite3 *db)

@@ -27,6 +27,18 @@ int users_set_default_domain(struct sqlite3 *db, const char *domain);
 /* Calls EACH with every account, until it returns below 0. 0 or -errno. */
 int users_each_name(struct sqlite3 *db, int (*each)(const char *username, const char *domain, void *arg), void *arg);
 
+/* Calls EACH with the MOST accounts that come behind AFTER (folded name) and DOMAIN in the order of names. How many there were, or
+ * -errno. */
+int users_each_behind(struct sqlite3 *db, const char *after, const char *domain, int most,
+                      void (*each)(const struct user *user, const char *folded, const char *domain, void *arg), void *arg);
+
+/* Inside a transaction, with what follows from an edit by hand. NAME is as typed, FOLDED and DOMAIN as compared, VERIFIER never a plain
+ * password. 0, -EEXIST, -ENOENT: no such account, -errno. users_enable: 1 when it was so before. */
+int users_add(struct sqlite3 *db, const char *name, const char *folded, const char *domain, const char *verifier);
+int users_set_password(struct sqlite3 *db, const char *folded, const char *domain, const char *verifier);
+int users_enable(struct sqlite3 *db, const char *folded, const char *domain, bool enabled);
+int users_delete(struct sqlite3 *db, const char *folded, const char *domain);
+
 /* One row that has changed, or one that the server has to look at. */
 struct change {
 	struct change *next;

@@ -84,6 +84,24 @@ enum verifier_kind verifier_kind(const char *stored)
 	return VERIFIER_PLAIN;
 }
 
+const char *verifier_lookalike(const char *stored)
+{
+	const char *last = strrchr(stored, '$'), *brace = strchr(stored, '}');
+	if (strncmp(stored, SCRAM_PREFIX, strlen(SCRAM_PREFIX)) == 0) {
+		return "a SCRAM-SHA-256 verifier";
+	}
+	if (strncmp(stored, "CRY:", 4) == 0) {
+		return "a CRY: hash";
+	}
+	if (stored[0] == '$' && last > stored + 1 && strlen(stored) > 12) {
+		return "a crypt(3) string";
+	}
+	if (stored[0] == '{' && brace > stored + 1 && strlen(brace) > 20 && stored[1] >= 'A' && stored[1] <= 'Z') {
+		return "an LDAP hash";
+	}
+	return NULL;
+}
+
 static int derive(const char *password, const struct scram *scram, unsigned char stored_key[KEY], unsigned char server_key[KEY])
 {
 	unsigned char salted[KEY], client_key[KEY];

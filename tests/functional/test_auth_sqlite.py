@@ -79,6 +79,8 @@ def test_plain_passwords_leave_the_files_without_a_login(server):
     def traces():
         found = []
         for name in os.listdir(server.path("state")):
+            if not os.path.isfile(server.path("state", name)):
+                continue
             with open(server.path("state", name), "rb") as file:
                 if secret.encode() in file.read():
                     found.append(name)

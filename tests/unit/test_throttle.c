@@ -89,6 +89,34 @@ static void addresses_are_counted_without_port_and_ipv6_by_prefix(void **state)
 	assert_string_equal(out, "2001:db8:1:2::/64");
 }
 
+static void how_a_user_or_an_address_stands_can_be_asked(void **state)
+{
+	(void)state;
+	struct throttle *throttle = throttle_new();
+	struct stk_auth_limit limit;
+	throttle_ask(throttle, &limits, "alice", NULL, 1000, &limit);
+	assert_int_equal(limit.tries, 3);
+	assert_int_equal(limit.failures, 0);
+	try_once(throttle, "alice", "10.0.0.1", false, 1000);
+	try_once(throttle, "alice", "10.0.0.1", false, 1010);
+	throttle_ask(throttle, &limits, "alice", NULL, 1020, &limit);
+	assert_int_equal(limit.failures, 2);
+	assert_true(limit.refused_for == 0);
+	throttle_ask(throttle, &limits, NULL, "10.0.0.1", 1020, &limit);
+	assert_int_equal(limit.failures, 2);
+	assert_int_equal(limit.tries, 5);
+	try_once(throttle, "alice", "10.0.0.1", false, 1020);
+	throttle_ask(throttle, &limits, "alice", NULL, 1030, &limit);
+	assert_true(limit.refused_for == 50);
+	throttle_ask(throttle, &limits, "alice", NULL, 1081, &limit);
+	assert_true(limit.refused_for == 0);
+	assert_int_equal(limit.failures, 0);
+	try_once(throttle, "bob", "10.0.0.1", true, 1100);
+	throttle_ask(throttle, &limits, NULL, "10.0.0.1", 1100, &limit);
+	assert_true(limit.trusted);
+	throttle_free(&throttle);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -98,6 +126,7 @@ int main(void)
 		cmocka_unit_test(failures_spread_over_time_do_not_add_up),
 		cmocka_unit_test(tries_under_way_are_bounded_too),
 		cmocka_unit_test(addresses_are_counted_without_port_and_ipv6_by_prefix),
+		cmocka_unit_test(how_a_user_or_an_address_stands_can_be_asked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

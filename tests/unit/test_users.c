@@ -2,6 +2,7 @@
 #include "tests/unit/test.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <sqlite3.h>
@@ -179,6 +180,58 @@ static void names_that_sql_cannot_fold_are_reported_with_their_folded_form(void 
 	assert_int_equal(users_refold(db, row_of("Ärger"), "ärger"), -EEXIST);
 }
 
+static void accounts_are_added_changed_and_deleted_by_name(void **state)
+{
+	(void)state;
+	struct user user;
+	run("DELETE FROM users; DELETE FROM users_changed");
+	assert_int_equal(users_add(db, "Ärger", "ärger", "example.org", "v1"), 0);
+	assert_int_equal(users_add(db, "ÄRGER", "ärger", "example.org", "v2"), -EEXIST);
+	assert_int_equal(users_add(db, "ÄRGER", "ärger", "example.net", "v3"), 0);
+	assert_int_equal(users_set_password(db, "ärger", "example.net", "v4"), 0);
+	assert_int_equal(users_set_password(db, "nobody", "example.net", "v4"), -ENOENT);
+	assert_int_equal(users_enable(db, "ärger", "example.org", true), 1);
+	assert_int_equal(users_enable(db, "ärger", "example.org", false), 0);
+	assert_int_equal(users_enable(db, "nobody", "example.org", false), -ENOENT);
+	assert_int_equal(users_find(db, "ärger", "example.org", &user), 1);
+	assert_false(user.enabled);
+	assert_string_equal(user.username, "Ärger");
+	users_fini(&user);
+	assert_int_equal(users_delete(db, "ärger", "example.org"), 0);
+	assert_int_equal(users_delete(db, "ärger", "example.org"), -ENOENT);
+	assert_int_equal(users_find(db, "ärger", "example.net", &user), 1);
+	assert_string_equal(user.password, "v4");
+	users_fini(&user);
+	/* As edits by hand, all of it is told to the server. */
+	struct change *list = users_read_changes(db, 10);
+	const char *const what[] = { "new", "new", "password", "disabled", "deleted" };
+	const struct change *change = list;
+	for (size_t i = 0; i < 5; i++, change = change->next) {
+		assert_non_null(change);
+		assert_string_equal(change->what, what[i]);
+	}
+	assert_null(change);
+	users_free_changes(list);
+}
+
+static void join(const struct user *user, const char *folded, const char *domain, void *arg)
+{
+	char *text = arg;
+	snprintf(text + strlen(text), 256 - strlen(text), "%s/%s@%s ", user->username, folded, domain);
+}
+
+static void accounts_are_listed_page_by_page_in_the_order_of_names(void **state)
+{
+	(void)state;
+	char text[256] = "";
+	run("DELETE FROM users; INSERT INTO users (username, domain) VALUES ('b', 'x.org'), ('C', ''), ('a', ''), ('B', 'a.org')");
+	assert_int_equal(users_each_behind(db, "", "", 2, join, text), 2);
+	assert_string_equal(text, "a/a@example.org B/b@a.org ");
+	assert_int_equal(users_each_behind(db, "b", "a.org", 2, join, text), 2);
+	assert_int_equal(users_each_behind(db, "c", "example.org", 2, join, text), 0);
+	assert_string_equal(text, "a/a@example.org B/b@a.org b/b@x.org C/c@example.org ");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +241,8 @@ int main(void)
 		cmocka_unit_test(each_change_is_noted_once_and_can_be_consumed),
 		cmocka_unit_test(the_servers_own_rehash_is_no_change_and_does_not_overwrite_a_newer_password),
 		cmocka_unit_test(names_that_sql_cannot_fold_are_reported_with_their_folded_form),
+		cmocka_unit_test(accounts_are_added_changed_and_deleted_by_name),
+		cmocka_unit_test(accounts_are_listed_page_by_page_in_the_order_of_names),
 	};
 	return cmocka_run_group_tests(tests, open_db, close_db);
 }

@@ -85,6 +85,19 @@ static void nothing_logs_in_where_there_is_no_password(void **state)
 	assert_false(verifier_check("", NULL, "", 4096));
 }
 
+static void a_plain_password_that_looks_like_a_hash_is_seen(void **state)
+{
+	(void)state;
+	assert_string_equal(verifier_lookalike("SCRAM-SHA-256$4096:x"), "a SCRAM-SHA-256 verifier");
+	assert_string_equal(verifier_lookalike("CRY:0123"), "a CRY: hash");
+	assert_string_equal(verifier_lookalike("$9$salt$hashhash"), "a crypt(3) string");
+	assert_string_equal(verifier_lookalike("{SSHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="), "an LDAP hash");
+	const char *const usual[] = { "", "s3cret", "$", "$$", "$money$", "pa$$word$with$dollars", "{curly}", "{SSHA}", "CRY", "}{" };
+	for (size_t i = 0; i < sizeof(usual) / sizeof(*usual); i++) {
+		assert_null(verifier_lookalike(usual[i]));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -95,6 +108,7 @@ int main(void)
 		cmocka_unit_test(the_scheme_of_existing_deployments_is_verified),
 		cmocka_unit_test(crypt_strings_are_verified),
 		cmocka_unit_test(nothing_logs_in_where_there_is_no_password),
+		cmocka_unit_test(a_plain_password_that_looks_like_a_hash_is_seen),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

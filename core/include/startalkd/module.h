@@ -150,6 +150,35 @@ struct stk_mech {
 	void (*abort)(struct stk_module *module, struct stk_auth *auth);
 };
 
+/* A login that was refused. */
+struct stk_refusal {
+	uint32_t size;
+	unsigned count;      /* how often the same happened from this address */
+	int64_t at;          /* the last time, ms since the epoch */
+	const char *address; /* then, as "ADDRESS:PORT" */
+	const char *why;     /* as the log has it */
+	bool secure;         /* inside TLS */
+};
+
+/* How a user or an address stands with the limits on guessing of the section [login]. */
+struct stk_auth_limit {
+	uint32_t size;      /* sizeof(struct stk_auth_limit), set by the caller */
+	unsigned failures;  /* in the minute that runs; they start anew with a refusal */
+	int64_t tries;      /* as many are allowed; 0: any number */
+	double refused_for; /* seconds; 0: not refused */
+	bool trusted;       /* an address that somebody logged in from lately: never refused */
+};
+
+/* The server as a whole. */
+struct stk_status {
+	uint32_t size; /* sizeof(struct stk_status), set by the caller */
+	const char *version;
+	int64_t started_at;                  /* ms since the epoch */
+	size_t connections, sessions, users; /* of clients; bound; with a bound session */
+};
+
+enum stk_tls { STK_TLS_OFF, STK_TLS_OPTIONAL, STK_TLS_REQUIRED, STK_TLS_DIRECT };
+
 typedef int stk_stanza_fn(struct stk_module *module, struct stk_session *session, struct stk_stanza *stanza, void *arg);
 typedef int stk_hook_fn(struct stk_module *module, const struct stk_event *event, void *arg);
 typedef void stk_timer_fn(struct stk_module *module, void *arg);
@@ -157,6 +186,7 @@ typedef void stk_io_fn(struct stk_module *module, int fd, unsigned events, void 
 typedef void stk_post_fn(struct stk_module *module, void *arg);
 typedef bool stk_session_fn(struct stk_session *session, void *arg); /* false: stop */
 typedef void stk_work_fn(struct stk_module *module, void *arg); /* worker thread: only stk_db(), stk_log(), stk_post() */
+typedef bool stk_refusal_fn(const struct stk_refusal *refusal, void *arg); /* false: stop */
 typedef int stk_tx_fn(struct stk_module *module, struct sqlite3 *db, void *arg); /* inside the writer's transaction */
 typedef void stk_done_fn(struct stk_module *module, int status, void *arg);      /* router thread, once; -ECANCELED at unload */
 
@@ -195,6 +225,10 @@ void stk_auth_succeed(struct stk_auth *auth, const char *user);
 /* REASON goes to the client (NULL: "not-authorized"), WHY to the log only. The reply leaves at the fixed instant that the section [login]
  * sets, whenever this is called. USER as given by the client, may be NULL. */
 void stk_auth_fail(struct stk_auth *auth, const char *user, const char *reason, const char *why);
+/* How USER (bare JID, folded) stands with the limits or, when USER is NULL, ADDRESS ("ADDRESS:PORT") does. */
+void stk_auth_limit(struct stk_module *module, const char *user, const char *address, struct stk_auth_limit *limit);
+/* Calls EACH with the logins of USER (bare JID) that were refused lately, the latest first, as far as they are remembered. */
+void stk_auth_refusals(struct stk_module *module, const char *user, stk_refusal_fn *each, void *arg);
 
 /* Stanzas out. Take ownership in every case. Since 0.1.
  * stk_send() routes by `to`: full JID: that session; bare JID: the user's available sessions. 0 or above: how many sessions got
@@ -263,6 +297,14 @@ struct sqlite3_stmt *stk_db_statement(struct sqlite3 *db, const char *sql);
  * descriptor, timer or post only. A module whose section has changed gets reload(), or, without one, is loaded anew while the old one
  * ends; one whose section is gone is unloaded. Since 0.1. */
 int stk_reload(struct stk_module *module, bool dry_run, void (*each)(const char *line, void *arg), void *arg);
+
+/* The server. Since 0.1. Each function calls EACH until it returns false. */
+void stk_status(struct stk_module *module, struct stk_status *status);
+void stk_modules(struct stk_module *module, bool (*each)(const char *name, const char *version, void *arg), void *arg);
+/* ADDRESS is "ADDRESS:PORT", with the port that it really is. */
+void stk_listeners(struct stk_module *module, bool (*each)(const char *address, enum stk_tls tls, void *arg), void *arg);
+/* Is this startalkd --plan? Then load() must leave alone what belongs to a server that may be running. */
+bool stk_planning(const struct stk_module *module);
 
 /* The rest. Since 0.1. */
 int64_t stk_now_ms(void); /* the clock, ms since the epoch; never goes back while the process runs. From any thread. */

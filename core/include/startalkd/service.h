@@ -42,17 +42,20 @@ struct stk_command {
 	uint32_t size;
 	const char *usage; /* one line, as startalkctl help prints it: "kick USER [--code N]" */
 	const char *help;  /* one sentence */
-	/* ARGS is a JSON object. Answer through the functions below, now or later, and end it exactly once. */
+	/* ARGS is the request, a JSON object; startalkctl sends all values as strings but for --flags, which are true. Answer through
+	 * the functions below, now or later, and end it exactly once, in unload() at the latest. When nobody offers "answers" any
+	 * more, there is nothing to end. */
 	void (*run)(struct stk_module *module, const char *args, struct stk_answer *answer);
 };
 
 /* Service "answers" 1.0, offered by the module that runs commands. */
 struct stk_answers {
 	uint32_t size;
-	/* One line of the answer: a JSON object. 0; -EAGAIN: the reader is slow, go on when READY (of answer_wait) is called; -EPIPE:
-	 * it is gone, just end. */
+	/* One line of the answer: a JSON object on one line, without a member "ok". A member "text" is for people. 0; -EAGAIN: not
+	 * taken, the reader is slow: do so again when READY (of wait) is called; -EPIPE: the reader is gone, just end; -EINVAL: no such
+	 * line; -ENOMEM. */
 	int (*line)(struct stk_answer *answer, const char *json);
-	/* Has READY called once when there is room again, or the reader is gone. */
+	/* Has READY called once, later, when there is room again or the reader is gone; not after the end of the answer. */
 	void (*wait)(struct stk_answer *answer, void (*ready)(struct stk_answer *answer, void *arg), void *arg);
 	/* ERROR NULL: success; else what went wrong and what to do, for people. ANSWER is invalid after the call. */
 	void (*end)(struct stk_answer *answer, const char *error);

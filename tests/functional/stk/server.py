@@ -6,12 +6,14 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 
 from .wire import ROOT
 
 BUILD = os.path.abspath(os.environ.get("STK_BUILDDIR", ROOT))
-PLUGINS = ("10-auth_sqlite", "20-bind", "30-presence", "35-archive", "36-message", "40-ping")
+PLUGINS = ("10-auth_sqlite", "20-bind", "30-presence", "35-archive", "36-message", "40-ping", "50-admin")
+SOCKET_PATH_MAX = 107
 BAD = re.compile(r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|ThreadSanitizer|definitely lost: [1-9]|Assertion")
 
 
@@ -33,6 +35,8 @@ class Server:
         for name in PLUGINS:
             module = name.split("-")[1]
             shutil.copy(os.path.join(ROOT, "modules", module, f"{module}.conf"), self.path("plugins.d", f"{name}.conf"))
+        if len(os.path.abspath(self.path("state", "admin.sock"))) > SOCKET_PATH_MAX and "50-admin" not in (plugins or {}):
+            self.plugin("50-admin", f"[admin]\nsocket = {tempfile.mkdtemp(prefix='stk')}/admin.sock\n")
         for name, text in (plugins or {}).items():
             self.plugin(name, text)
         if fast and "failure-delay" not in login:
@@ -105,6 +109,11 @@ class Server:
         done = subprocess.run([*self.inside, "sqlite3", "-cmd", ".timeout 5000", self.path("state", "startalk.db"), quoted], capture_output=True, text=True, timeout=20)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    def ctl(self, *args, input=None):
+        """startalkctl with arguments, to its end; input: what its standard input is."""
+        return subprocess.run([program("startalkctl"), "-c", self.path("startalkd.conf"), *args], input=input or "", capture_output=True,
+                              text=True, timeout=60)
 
     def signal(self, number):
         self.process.send_signal(number)
