@@ -262,7 +262,8 @@ def test_history_with_somebody_who_was_offline_is_first_sent_then_read(server, t
 
 
 def test_history_shows_what_was_taken_back_and_by_whom(server, tool):
-    run = tool(server, *tool.also(server, "bob"), "-c", "/msg --id m-1 bob oops; /revoke last; /history bob; /expect me: (taken back); /as bob /history alice")
+    run = tool(server, *tool.also(server, "bob"), "-c",
+               "/msg --id m-1 bob oops; /revoke last; /history bob; /expect me: (taken back); /as bob /history alice")
     assert run.status == 0, run.err
     assert re.search(rf"^\[alice\] {DATE} me: \(taken back\)$", run.out, re.M)
     assert re.search(rf"^\[bob\] {DATE} alice: \(taken back\)$", run.out, re.M) and "oops" not in run.out.split("history with alice")[1]
@@ -321,12 +322,15 @@ def test_history_and_messages_without_their_modules_are_refused(make_server, too
 
 
 @pytest.mark.parametrize("command, reason", [
-    ("/msg --id", "usage: /msg"), ("/msg --id m-1", "usage: /msg"), ("/msg --id m-1 bob", "usage: /msg"), (f"/msg --id {'x' * 129} bob hi", "at most 128 bytes"),
+    ("/msg --id", "usage: /msg"), ("/msg --id m-1", "usage: /msg"), ("/msg --id m-1 bob", "usage: /msg"),
+    (f"/msg --id {'x' * 129} bob hi", "at most 128 bytes"),
     ("/typing", "whom? give a JID"), ("/typing bob carol", "usage: /typing"), ("/typing a@", "a@: not a JID"),
     ("/mark", "usage: /mark"), ("/mark bob", "usage: /mark"), ("/mark --received bob", "usage: /mark"), ("/mark a@ m-1", "a@: not a JID"),
-    ("/revoke", "usage: /revoke"), ("/revoke m-1 bob carol", "usage: /revoke"), ("/revoke m-1", "whom? give a JID"), ("/revoke last", "no message was sent yet"),
+    ("/revoke", "usage: /revoke"), ("/revoke m-1 bob carol", "usage: /revoke"), ("/revoke m-1", "whom? give a JID"),
+    ("/revoke last", "no message was sent yet"),
     ("/revoke last bob", "no message was sent yet"), (f"/revoke {'x' * 129} bob", "at most 128 bytes"),
-    ("/history", "usage: /history"), ("/history bob 0", "usage: /history"), ("/history bob 10001", "usage: /history"), ("/history bob x", "usage: /history"),
+    ("/history", "usage: /history"), ("/history bob 0", "usage: /history"), ("/history bob 10001", "usage: /history"),
+    ("/history bob x", "usage: /history"),
     ("/history bob 1 2", "usage: /history"), ("/history a@", "a@: not a JID"), (b"/mark bob \xff\n/ping\n", "not valid UTF-8"),
     (b"/revoke \xff bob\n/ping\n", "not valid UTF-8"), (b"/msg --id \xff bob x\n/ping\n", "not valid UTF-8"),
 ])
