@@ -100,10 +100,13 @@ static void on_status(struct stk_module *module, int status, void *arg)
 		end_with(command, status);
 		return;
 	}
-	end_with_line(command, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "messages", (json_int_t)found->rows, "undelivered",
+	json_t *text = json_sprintf("%lld messages, %lld of them undelivered and %lld revoked, of %lld users; %lld bytes, %lld of them free",
+	                            (long long)found->rows, (long long)found->undelivered, (long long)found->revoked,
+	                            (long long)found->jids, (long long)found->bytes, (long long)found->free_bytes);
+	end_with_line(command, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "messages", (json_int_t)found->rows, "undelivered",
 	                                 (json_int_t)found->undelivered, "revoked", (json_int_t)found->revoked, "users",
 	                                 (json_int_t)found->jids, "bytes", (json_int_t)found->bytes, "free_bytes",
-	                                 (json_int_t)found->free_bytes));
+	                                 (json_int_t)found->free_bytes, "text", text));
 }
 
 /* ---- vacuum ---- */
@@ -114,7 +117,9 @@ static void on_vacuumed(struct stk_module *module, int status, const struct keep
 	if (status < 0) {
 		end_with(arg, status);
 	} else {
-		end_with_line(arg, json_pack("{s:I,s:I}", "deleted", (json_int_t)result->rows, "pages", (json_int_t)result->pages));
+		end_with_line(arg, json_pack("{s:I,s:I,s:o}", "deleted", (json_int_t)result->rows, "pages", (json_int_t)result->pages, "text",
+		                             json_sprintf("%lld messages deleted, %lld pages given back", (long long)result->rows,
+		                                          (long long)result->pages)));
 	}
 }
 
@@ -208,6 +213,8 @@ static void on_page(struct stk_module *module, int status, void *arg)
 	status = status < 0 ? status : command->rc;
 	if (status < 0) {
 		end_with(command, status);
+	} else if (!command->talk.user) {
+		end_command(command, "there are no messages of this user");
 	} else {
 		send_page(command);
 	}

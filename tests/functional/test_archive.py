@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What the archive keeps, pushes and answers. Rows are looked at with the sqlite3 command, as an operator would."""
 import base64
+import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -9,6 +11,7 @@ import time
 import pytest
 
 from stk import wire
+from stk.server import program
 from stk.wire import pb
 
 A1, A2, B1, B2 = "V[1]_P[PC64]_ID[a1]", "V[1]_P[iOS]_ID[a2]", "V[1]_P[Mac]_ID[b1]", "V[1]_P[Android]_ID[b2]"
@@ -150,6 +153,18 @@ def test_a_device_of_negative_priority_gets_what_waits_when_it_rises(server, con
     assert [frame.inner.messageId for frame in chats(bob, 1)] == sent
     bob.ping()
     bob.quiet(0.1)
+
+
+def test_what_came_by_full_jid_is_not_pushed_to_the_same_device(server, pair):
+    alice, bob = pair
+    for _ in range(5):
+        bob.priority("-1")
+        bob.ping()
+        sent = alice.message(bob.jid)
+        assert bob.expect(wire.CHAT).inner.messageId == sent
+        bob.priority("3")  # at once: the server cannot know yet that it came
+        bob.expect_notice(9)
+        bob.quiet(0.1)
 
 
 def test_pushing_can_be_switched_off(make_server, connect):
@@ -449,6 +464,133 @@ def test_a_query_sees_what_was_sent_before_it(pair):
         assert history(alice, limit=1)[1][0]["id"] == sent
 
 
+# ---- keeping it small, and the command ----
+
+def ctl(server, *args):
+    """The lines that startalkctl prints."""
+    done = server.ctl("--json", "archive", *args)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def fill(server, count, age="0", body="x"):
+    """Adds rows from alice to bob with the sqlite3 command, all delivered and AGE ms old."""
+    rows(server, f"""WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+         INSERT INTO messages (sender, recipient, id, time, flag, type, body)
+         SELECT (SELECT id FROM jids WHERE jid = '{ALICE}'), (SELECT id FROM jids WHERE jid = '{BOB}'), 'fill' || i || '-{age}',
+                strftime('%s', 'now') * 1000 - {age} + i, 1, 6, printf('%.2000c', '{body}') FROM n""")
+
+
+def test_status_counts(server, pair):
+    alice, bob = pair
+    sent = send_all(alice, BOB, "abc")
+    alice.receipt(alice.revoke(BOB, sent[0]))
+    bob.receipt(bob.mark(ALICE, 4, sent[1]))
+    status = [line for line in ctl(server, "status") if "messages" in line][0]
+    assert {key: status[key] for key in ("messages", "revoked", "users")} == {"messages": 3, "revoked": 1, "users": 2}
+    assert status["undelivered"] in (1, 2) and status["bytes"] > 0
+
+
+def test_vacuum_deletes_what_is_old_and_gives_pages_back(make_server, connect):
+    server = make_server(plugins={"35-archive": "[archive]\nkeep = 1h"})
+    alice = connect(server).login(resource=A1, tls=False)
+    bob = connect(server, "bob").login(resource=B1, tls=False)
+    sent = send_all(alice, BOB, ["a"])[0]
+    alice.receipt(alice.revoke(BOB, sent))
+    rows(server, "UPDATE messages SET time = 1")
+    fill(server, 1200, age="7200000")
+    fill(server, 10)
+    result = ctl(server, "vacuum")[0]
+    assert result["deleted"] == 1201 and result["pages"] > 500
+    assert rows(server, "SELECT count(*), (SELECT count(*) FROM revoked) FROM messages") == [["10", "0"]]
+    assert rows(server, "PRAGMA freelist_count") == [["0"]]
+    assert os.path.getsize(server.path("state", "archive.db")) < 100 * 4096
+    assert os.path.getsize(server.path("state", "archive.db-wal")) == 0
+    assert ctl(server, "vacuum")[0]["deleted"] == 0
+    assert bob.ping()
+
+
+def test_a_recipient_keeps_the_newest_rows(make_server, connect):
+    server = make_server(plugins={"35-archive": "[archive]\nkeep-rows = 50"})
+    alice = connect(server).login(resource=A1, tls=False)
+    bob = connect(server, "bob").login(resource=B1, tls=False)
+    send_all(alice, BOB, "a")
+    kept = send_all(bob, ALICE, "b")
+    fill(server, 700)
+    last = send_all(alice, BOB, "z")
+    assert ctl(server, "vacuum")[0]["deleted"] == 652
+    assert rows(server, f"SELECT count(*) FROM history WHERE recipient = '{BOB}'") == [["50"]]
+    assert [rows(server, f"SELECT count(*) FROM messages WHERE id = '{one}'") for one in kept + last] == [[["1"]], [["1"]]]
+
+
+def test_messages_pass_while_the_archive_is_cleaned_up(make_server, connect):
+    server = make_server(plugins={"35-archive": "[archive]\nkeep = 1h"})
+    alice = connect(server).login(resource=A1, tls=False)
+    bob = connect(server, "bob").login(resource=B1, tls=False)
+    send_all(alice, BOB, "a")
+    fill(server, 5000, age="7200000")
+    with subprocess.Popen([program("startalkctl"), "-c", server.path("startalkd.conf"), "archive", "vacuum"], stdout=subprocess.PIPE) as process:
+        while process.poll() is None:
+            started = time.monotonic()
+            send_all(alice, BOB, ["now"])
+            assert time.monotonic() - started < 2
+        assert b"5000 messages deleted" in process.stdout.read()
+    assert bob.ping()
+
+
+def test_export_prints_every_message_of_a_user_and_no_other(make_server, connect):
+    server = make_server(users={"alice": "a", "bob": "b", "carol": "c"})
+    alice, bob, carol = (connect(server, user).login(resource=A1, tls=False) for user in ("alice", "bob", "carol"))
+    mine = send_all(alice, BOB, ["1", "2\n\x1b[31m \" é", "3"]) + send_all(bob, ALICE, "4") + send_all(alice, "carol@example.org", "5")
+    mine.append(alice.message(ALICE, "6", headers=[("x-odd", "y")]))
+    alice.receipt(mine[-1])
+    send_all(bob, "carol@example.org", "no")
+    lines = ctl(server, "export", "alice")
+    assert sorted(line["id"] for line in lines) == sorted(mine)
+    by_id = {line["id"]: line for line in lines}
+    assert by_id[mine[1]]["body"] == "2\n\x1b[31m \" é"
+    odd = by_id[mine[-1]]
+    assert (odd["sender"], odd["recipient"], odd["resource"], odd["type"], odd["kind"]) == (ALICE, ALICE, A1, "chat", 1)
+    assert odd["more"] == {"children": [{"element": "header", "attributes": {"name": "x-odd", "value": "y"}}]}
+    assert sorted(line["id"] for line in ctl(server, "export", "ALICE@Example.org/x")) == sorted(mine)
+    assert carol.ping()
+
+
+def test_a_large_export_comes_whole_and_in_pages(server, pair):
+    alice, _ = pair
+    send_all(alice, BOB, "a")
+    fill(server, 4000)
+    lines = ctl(server, "export", "bob")
+    assert len(lines) == 4001
+    times = [line["time"] for line in lines]
+    assert times == sorted(times)
+
+
+def test_an_export_that_nobody_reads_ends_with_its_reader(server, pair):
+    alice, _ = pair
+    send_all(alice, BOB, "a")
+    fill(server, 4000)
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as link:
+            link.connect(server.path("state", "admin.sock"))
+            link.sendall(b'{"command":"archive","do":"export","user":"bob"}\n')
+            assert link.recv(1) == b"{"
+    with socket.socket(socket.AF_UNIX) as link:  # the server stops before this one is read
+        link.connect(server.path("state", "admin.sock"))
+        link.sendall(b'{"command":"archive","do":"export","user":"bob"}\n')
+        assert link.recv(1) == b"{"
+        assert alice.ping()
+        server.stop()
+
+
+@pytest.mark.parametrize("args, why", [
+    ((), "which?"), (("sell",), "which?"), (("export",), "wants a user"), (("export", "@"), "wants a user"),
+    (("export", "carol"), "no messages of this user")])
+def test_wrong_commands_are_told(server, args, why):
+    done = server.ctl("archive", *args)
+    assert done.returncode == 1 and why in done.stderr
+
+
 # ---- the file ----
 
 def test_messages_survive_a_restart_and_row_numbers_go_on(server, connect):
@@ -462,6 +604,34 @@ def test_messages_survive_a_restart_and_row_numbers_go_on(server, connect):
     assert [int(row[0]) for row in rows(server, "SELECT seq FROM messages")] == [1, 2, 3]
     bob = connect(server, "bob").login(resource=B1, tls=False)
     assert [frame.inner.messageId for frame in chats(bob, 3)] == sent
+
+
+@pytest.mark.parametrize("durability", ["normal", "off"])
+def test_less_durable_archives_do_the_same(make_server, connect, durability):
+    server = make_server(plugins={"35-archive": f"[archive]\ndurability = {durability}"})
+    alice = connect(server).login(resource=A1, tls=False)
+    sent = send_all(alice, BOB, "ab")
+    bob = connect(server, "bob").login(resource=B1, tls=False)
+    assert [frame.inner.messageId for frame in chats(bob, 2)] == sent
+
+
+def test_options_take_effect_with_a_reload_and_sessions_keep_their_place(make_server, connect):
+    server = make_server(plugins={"35-archive": "[archive]\npush-offline = off"})
+    alice = connect(server).login(resource=A1, tls=False)
+    bob = connect(server, "bob").login(resource=B1, tls=False)
+    live = send_all(alice, BOB, "a")[0]
+    bob.expect(wire.CHAT)
+    server.plugin("35-archive", "[archive]\nrevoke-window = 0\ndurability = off")
+    server.signal(signal.SIGHUP)
+    server.wait_log("archive: durability: takes effect with the next start")
+    is_refused(alice, alice.revoke(BOB, live), "403")
+    bob.ping()
+    bob.ping()
+    wait_flag(server, live, "1")  # what was sent before the reload
+    bob.close()
+    sent = send_all(alice, BOB, "b")
+    bob = connect(server, "bob").login(resource=B2, tls=False)
+    assert bob.expect(wire.CHAT).inner.messageId == sent[0]
 
 
 def test_without_message_module_the_archive_still_loads(make_server, connect):
