@@ -7,7 +7,8 @@
 
 #include "tests/bench/session.h"
 
-#define LIMITED 0.9 /* share of a processor above which the generator may be what limits */
+#define RATE_KEPT 0.98 /* share of --rate that must have been sent */
+#define LIMITED 0.9    /* share of a processor above which the generator may be what limits */
 
 /* Counters and processor time at one moment, or what they grew by between two. */
 struct sample {
@@ -105,6 +106,10 @@ static void put_traffic(struct json *json, const struct bench *bench, const stru
 {
 	const struct traffic *traffic = &bench->traffic;
 	json_number(json, "messages_per_s", share((double)sample->delivered, sample->seconds), 1);
+	if (bench->options.rate > 0) {
+		json_bool(json, "rate_kept",
+			  share((double)sample->sent, sample->seconds) >= RATE_KEPT * bench->options.rate);
+	}
 	json_int(json, "messages", (int64_t)sample->delivered);
 	json_open(json, "latency_us");
 	json_histogram(json, "delivery", &traffic->delivery);

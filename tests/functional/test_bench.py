@@ -125,7 +125,7 @@ def test_chat_counts_deliveries_and_receipts(bench, args):
 def test_chat_in_an_open_loop_keeps_to_its_rate(bench):
     result = bench("chat", "--pairs", 3, "--rate", 100).fine()
     check_whole(result)
-    assert 40 <= result["messages"] <= 60 and result["loop"] == "open"
+    assert 40 <= result["messages"] <= 60 and result["loop"] == "open" and result["rate_kept"] in (True, False)
 
 
 def test_chat_ends_after_so_many_messages(bench):
