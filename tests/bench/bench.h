@@ -29,7 +29,7 @@ struct options {
 	int64_t port, users, sessions, concurrency, pairs, window, body, devices, sources, messages;
 	double rate, login_rate, seconds, warmup, settle, ping_every, limit;
 	int tls, kind, wrap; /* enums */
-	bool coalesce;
+	bool coalesce, marks;
 };
 
 struct bench;
@@ -61,6 +61,8 @@ struct traffic {
 	double rate;     /* messages a second; 0: closed loop */
 	bool on, primed; /* primed: a closed loop has begun */
 	uint64_t sent, delivered, receipts, gaps, reordered, altered, refused, lost, lost_receipts;
+	uint64_t marks, marks_arrived, mark_receipts, lost_marks; /* marks: sent */
+	uint64_t last_pings, last_answers;
 	uint64_t last;  /* no more than so many are sent */
 	uint64_t paced; /* open loop: how many were sent since SINCE, and so when the next one is due */
 	int64_t since, last_arrival;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Frames as the load generator needs them: built once as templates in which only a token changes, and read field by
+/* Frames as the load generator needs them: built once as stencils in which only tokens change, and read field by
  * field without unpacking. It knows just the frames that a load consists of; what the protocol allows beyond is
  * proto/'s. */
 
 #include "tests/bench/frames.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +33,8 @@ enum {
 	PRESENCE_CATEGORY = 12
 };
 enum { XMPP_TYPE = 1, XMPP_CLIENT = 2, XMPP_VERSION = 3, XMPP_ID = 7, XMPP_BODY = 9, XMPP_RECEIVED = 10 };
-enum { BODY_VALUE = 2 };
+enum { BODY_HEADERS = 1, BODY_VALUE = 2 };
+enum { STRING_VALUE = 3, STRING_DEFINED_KEY = 4 };
 
 static const char hole[TOKEN_LEN + 1] = "TTTTTTTTTTTTTTTTTTTTTTTTTTTTTTTT";
 
@@ -260,29 +262,31 @@ struct view frame_ping(struct codec *codec, const char *from, const char *id)
 	return small_frame(codec);
 }
 
-/* ---- templates ---- */
+/* ---- stencils ---- */
 
 /* Takes over codec->msg. */
-static void make_template(struct codec *codec, struct template *template, enum wrap_kind wrap)
+static void make_stencil(struct codec *codec, struct stencil *stencil, enum wrap_kind wrap)
 {
-	*template = (struct template){ .msg = codec->msg };
+	*stencil = (struct stencil){ .msg = codec->msg };
 	codec->msg = (struct buf){ 0 };
-	size_t n = template->msg.len;
-	uint8_t *msg = buf_data(&template->msg), *at = memmem(msg, n, hole, TOKEN_LEN);
-	template->token_at = (size_t)(at - msg);
-	template->wrap = wrap != WRAP_AUTO ? wrap : n <= TEA_MAX ? WRAP_TEA : WRAP_GZIP;
-	if (template->wrap == WRAP_GZIP) {
+	size_t n = stencil->msg.len;
+	uint8_t *msg = buf_data(&stencil->msg);
+	for (uint8_t *at = msg; (at = memmem(at, n - (size_t)(at - msg), hole, TOKEN_LEN)); at += TOKEN_LEN) {
+		stencil->token_at[stencil->tokens++] = (size_t)(at - msg);
+	}
+	stencil->wrap = wrap != WRAP_AUTO ? wrap : n <= TEA_MAX ? WRAP_TEA : WRAP_GZIP;
+	if (stencil->wrap == WRAP_GZIP) {
 		return; /* built anew for each token */
 	}
-	template->hidden_at = put_head(&template->frame, template->wrap == WRAP_TEA ? OPTION_TEA : 0, n);
-	put(&template->frame, msg, n);
-	if (template->wrap == WRAP_TEA) {
-		tea_encrypt(msg, n, buf_data(&template->frame) + template->hidden_at);
+	stencil->hidden_at = put_head(&stencil->frame, stencil->wrap == WRAP_TEA ? OPTION_TEA : 0, n);
+	put(&stencil->frame, msg, n);
+	if (stencil->wrap == WRAP_TEA) {
+		tea_encrypt(msg, n, buf_data(&stencil->frame) + stencil->hidden_at);
 	}
 }
 
-void template_chat(struct codec *codec, struct template *template, enum wrap_kind wrap, const char *from,
-		   const char *to, const char *text)
+void stencil_chat(struct codec *codec, struct stencil *stencil, enum wrap_kind wrap, const char *from, const char *to,
+		  const char *text)
 {
 	struct buf *inner = &codec->inner;
 	clear(inner);
@@ -293,11 +297,11 @@ void template_chat(struct codec *codec, struct template *template, enum wrap_kin
 	put_body(inner, XMPP_BODY, text, "");
 	put_int(inner, XMPP_RECEIVED, 0);
 	envelop(codec, SIGNAL_CHAT, from, to);
-	make_template(codec, template, wrap);
+	make_stencil(codec, stencil, wrap);
 }
 
-void template_notify(struct codec *codec, struct template *template, enum wrap_kind wrap, const char *from,
-		     const char *to, const char *text)
+void stencil_notify(struct codec *codec, struct stencil *stencil, enum wrap_kind wrap, const char *from, const char *to,
+		    const char *text)
 {
 	struct buf *inner = &codec->inner;
 	clear(inner);
@@ -307,38 +311,68 @@ void template_notify(struct codec *codec, struct template *template, enum wrap_k
 	put_int(inner, PRESENCE_DEFINED_KEY, 7);
 	put_int(inner, PRESENCE_CATEGORY, 99);
 	envelop(codec, SIGNAL_PRESENCE, from, to);
-	make_template(codec, template, wrap);
+	make_stencil(codec, stencil, wrap);
 }
 
-void template_ping(struct codec *codec, struct template *template, enum wrap_kind wrap, const char *from)
+void stencil_mark(struct codec *codec, struct stencil *stencil, enum wrap_kind wrap, const char *from, const char *to)
+{
+	struct buf *inner = &codec->inner, header = { 0 }, body = { 0 };
+	char text[TOKEN_LEN + 16];
+	snprintf(text, sizeof(text), "[{\"id\":\"%s\"}]", hole);
+	put_text(&header, STRING_VALUE, "3");
+	put_int(&header, STRING_DEFINED_KEY, 5);
+	put_data(&body, BODY_HEADERS, buf_data(&header), header.len);
+	put_text(&body, BODY_VALUE, text);
+	clear(inner);
+	put_int(inner, XMPP_TYPE, 0);
+	put_int(inner, XMPP_CLIENT, 3);
+	put_int(inner, XMPP_VERSION, 0);
+	put_text(inner, XMPP_ID, hole);
+	put_data(inner, XMPP_BODY, buf_data(&body), body.len);
+	buf_fini(&header);
+	buf_fini(&body);
+	envelop(codec, SIGNAL_READMARK, from, to);
+	make_stencil(codec, stencil, wrap);
+}
+
+void stencil_ping(struct codec *codec, struct stencil *stencil, enum wrap_kind wrap, const char *from)
 {
 	make_ping(codec, from, hole);
-	make_template(codec, template, wrap);
+	make_stencil(codec, stencil, wrap);
 }
 
-struct view template_stamp(struct codec *codec, struct template *template, const struct token *token)
+/* Hides the part of the message that a token lies in. Blocks are hidden each by itself, so no others change. */
+static void hide_token(struct stencil *stencil, size_t token_at)
 {
-	uint8_t *msg = buf_data(&template->msg);
-	token_write(token, msg + template->token_at);
-	if (template->wrap == WRAP_GZIP) {
-		return gzip_frame(codec, &template->msg);
-	}
-	/* Blocks are hidden each by itself, so only those that the token lies in change. */
-	size_t first = template->token_at & ~(size_t)7, end = (template->token_at + TOKEN_LEN + 7) & ~(size_t)7;
-	end = end < template->msg.len ? end : template->msg.len;
-	uint8_t *hidden = buf_data(&template->frame) + template->hidden_at;
-	if (template->wrap == WRAP_TEA) {
+	size_t first = token_at & ~(size_t)7, end = (token_at + TOKEN_LEN + 7) & ~(size_t)7;
+	end = end < stencil->msg.len ? end : stencil->msg.len;
+	const uint8_t *msg = buf_data(&stencil->msg);
+	uint8_t *hidden = buf_data(&stencil->frame) + stencil->hidden_at;
+	if (stencil->wrap == WRAP_TEA) {
 		tea_encrypt(msg + first, end - first, hidden + first);
 	} else {
 		memcpy(hidden + first, msg + first, end - first);
 	}
-	return whole(&template->frame);
 }
 
-void template_fini(struct template *template)
+struct view stencil_stamp(struct codec *codec, struct stencil *stencil, const struct token *tokens)
 {
-	buf_fini(&template->msg);
-	buf_fini(&template->frame);
+	for (size_t i = 0; i < stencil->tokens; i++) {
+		token_write(&tokens[i], buf_data(&stencil->msg) + stencil->token_at[i]);
+	}
+	if (stencil->wrap == WRAP_GZIP) {
+		return gzip_frame(codec, &stencil->msg);
+	}
+	for (size_t i = 0; i < stencil->tokens; i++) {
+		hide_token(stencil, stencil->token_at[i]);
+	}
+	return whole(&stencil->frame);
+}
+
+void stencil_fini(struct stencil *stencil)
+{
+	buf_fini(&stencil->msg);
+	buf_fini(&stencil->frame);
 }
 
 /* ---- tokens ---- */

@@ -10,7 +10,7 @@
 
 #include "core/buf.h"
 
-#define TOKEN_LEN 32 /* hex digits that a template holds a place for, in a messageId or at the start of a text */
+#define TOKEN_LEN 32 /* hex digits that a stencil holds a place for, in a messageId or at the start of a text */
 #define FRAME_MAX (2 * 1024 * 1024)
 #define BODY_MAX (64 * 1024)
 
@@ -21,6 +21,7 @@ enum signal_type {
 	SIGNAL_FAILURE = 5,
 	SIGNAL_CHAT = 6,
 	SIGNAL_ERROR = 9,
+	SIGNAL_READMARK = 13,
 	SIGNAL_MSTAT = 16,
 	SIGNAL_AUTH = 45,
 	SIGNAL_STREAM_END = 51,
@@ -56,12 +57,15 @@ struct token {
 	uint64_t time; /* 56 bits */
 };
 
-/* A frame whose token alone changes. */
-struct template
-{
+#define STENCIL_TOKENS 2
+
+/* A frame of which nothing but tokens changes. */
+struct stencil {
 	struct buf msg, frame;
-	size_t token_at, hidden_at; /* in msg; where msg begins, hidden, in frame */
-	enum wrap_kind wrap;        /* never WRAP_AUTO */
+	size_t tokens;                   /* how many */
+	size_t token_at[STENCIL_TOKENS]; /* in msg */
+	size_t hidden_at;                /* where msg begins, hidden, in frame */
+	enum wrap_kind wrap;             /* never WRAP_AUTO */
 };
 
 void codec_init(struct codec *codec);
@@ -83,14 +87,16 @@ struct view frame_bind(struct codec *codec, const char *resource);
 struct view frame_priority(struct codec *codec, const char *from);
 struct view frame_ping(struct codec *codec, const char *from, const char *id);
 
-void template_chat(struct codec *codec, struct template *template, enum wrap_kind wrap, const char *from,
-		   const char *to, const char *text);
-void template_notify(struct codec *codec, struct template *template, enum wrap_kind wrap, const char *from,
-		     const char *to, const char *text);
-void template_ping(struct codec *codec, struct template *template, enum wrap_kind wrap, const char *from);
-/* The frame with TOKEN in its place; it lives until the next call with TEMPLATE or CODEC. */
-struct view template_stamp(struct codec *codec, struct template *template, const struct token *token);
-void template_fini(struct template *template);
+void stencil_chat(struct codec *codec, struct stencil *stencil, enum wrap_kind wrap, const char *from, const char *to,
+		  const char *text);
+void stencil_notify(struct codec *codec, struct stencil *stencil, enum wrap_kind wrap, const char *from, const char *to,
+		    const char *text);
+void stencil_ping(struct codec *codec, struct stencil *stencil, enum wrap_kind wrap, const char *from);
+/* A mark that a message was delivered; its tokens are its own id and that of the message. */
+void stencil_mark(struct codec *codec, struct stencil *stencil, enum wrap_kind wrap, const char *from, const char *to);
+/* The frame with TOKENS in their places; it lives until the next call with STENCIL or CODEC. */
+struct view stencil_stamp(struct codec *codec, struct stencil *stencil, const struct token *tokens);
+void stencil_fini(struct stencil *stencil);
 
 void token_write(const struct token *token, uint8_t out[TOKEN_LEN]);
 /* False: it is no token. */

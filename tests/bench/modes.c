@@ -100,6 +100,7 @@ static void put_load(struct json *json, const struct bench *bench)
 	}
 	json_text(json, "wrap", wraps[bench->options.wrap]);
 	json_bool(json, "coalesce", bench->options.coalesce);
+	json_bool(json, "marks", bench->options.marks);
 }
 
 static void put_traffic(struct json *json, const struct bench *bench, const struct sample *sample)
@@ -123,6 +124,8 @@ static void put_traffic(struct json *json, const struct bench *bench, const stru
 	json_int(json, "receipts", (int64_t)traffic->receipts);
 	json_int(json, "lost", (int64_t)traffic->lost);
 	json_int(json, "lost_receipts", (int64_t)traffic->lost_receipts);
+	json_int(json, "marks", (int64_t)traffic->marks);
+	json_int(json, "lost_marks", (int64_t)traffic->lost_marks);
 	json_int(json, "reordered", (int64_t)traffic->reordered);
 	json_int(json, "altered", (int64_t)traffic->altered);
 	json_int(json, "refused", (int64_t)traffic->refused);

@@ -53,6 +53,8 @@ static const struct option_spec specs[] = {
 	  "chat: chat messages, with receipts; notify: presence notices, without", kind_names },
 	{ "wrap", OPTION_CHOICE, AT(wrap), "auto", 0, 0,
 	  "auto (as clients do), tea, gzip or none: how messages are wrapped", wrap_names },
+	{ "marks", OPTION_FLAG, AT(marks), NULL, 0, 0,
+	  "chat kind: receivers send a delivered mark for each message, as desktop clients do", NULL },
 	{ "coalesce", OPTION_FLAG, AT(coalesce), NULL, 0, 0,
 	  "what one turn sends on a connection goes out in one write", NULL },
 	{ "ping-every", OPTION_REAL, AT(ping_every), "90", 0, 86400,

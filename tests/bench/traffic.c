@@ -11,7 +11,10 @@
 
 #define SEND_BATCH 256                /* messages in a turn of an open loop, so that reading goes on */
 #define BACKLOG_MAX ((size_t)8 << 20) /* bytes that the server does not take */
-#define DRAIN_QUIET 3000000           /* microseconds without an arrival after which the rest counts as lost */
+#define LAST_BOUND 5000000            /* microseconds for the pings at the end */
+#define MARK_FLOW 0x800000u           /* in a token's flow: it is of a mark */
+#define ID_LAST "last"
+#define DRAIN_QUIET 3000000 /* microseconds without an arrival after which the rest counts as lost */
 
 enum { IQ_ID = 4, IQ_DEFINED_KEY = 11, KEY_RESULT = 80, PRESENCE_BODY = 6, XMPP_ID = 7, XMPP_BODY = 9, BODY_VALUE = 2 };
 
@@ -20,7 +23,8 @@ struct flow {
 	uint64_t arrivals;
 	uint32_t receipt; /* number of the message whose receipt is to come next */
 	struct session *from;
-	struct template template;
+	struct stencil stencil;
+	struct stencil mark; /* from the receivers to the sender */
 };
 
 /* ---- set-up ---- */
@@ -86,13 +90,15 @@ void traffic_add(struct bench *bench, struct session *from, struct session **to,
 	traffic->flow_count++;
 	switch (traffic->kind) {
 	case KIND_CHAT:
-		template_chat(&bench->codec, &flow->template, wrap, bare(from, own), bare(to[0], peer), traffic->text);
+		stencil_chat(&bench->codec, &flow->stencil, wrap, bare(from, own), bare(to[0], peer), traffic->text);
 		break;
 	case KIND_NOTIFY:
-		template_notify(&bench->codec, &flow->template, wrap, bare(from, own), bare(to[0], peer),
-				traffic->text);
+		stencil_notify(&bench->codec, &flow->stencil, wrap, bare(from, own), bare(to[0], peer), traffic->text);
 		break;
-	case KIND_PING: template_ping(&bench->codec, &flow->template, wrap, from->jid); break;
+	case KIND_PING: stencil_ping(&bench->codec, &flow->stencil, wrap, from->jid); break;
+	}
+	if (traffic->kind == KIND_CHAT && bench->options.marks) {
+		stencil_mark(&bench->codec, &flow->mark, wrap, bare(to[0], peer), bare(from, own));
 	}
 	from->flow_number = (int32_t)flow->number;
 	for (unsigned i = 0; i < to_count; i++) {
@@ -107,7 +113,8 @@ void traffic_add(struct bench *bench, struct session *from, struct session **to,
 void traffic_fini(struct bench *bench)
 {
 	for (unsigned i = 0; i < bench->traffic.flow_count; i++) {
-		template_fini(&bench->traffic.flows[i].template);
+		stencil_fini(&bench->traffic.flows[i].stencil);
+		stencil_fini(&bench->traffic.flows[i].mark);
 	}
 	free(bench->traffic.flows);
 	free(bench->traffic.text);
@@ -121,7 +128,7 @@ static void send_message(struct bench *bench, struct flow *flow, int64_t time)
 		.run = bench->run, .flow = flow->number, .seq = flow->sent++, .time = (uint64_t)(time - bench->start)
 	};
 	bench->traffic.sent++;
-	session_send(flow->from, template_stamp(&bench->codec, &flow->template, &token));
+	session_send(flow->from, stencil_stamp(&bench->codec, &flow->stencil, &token));
 	if (session_backlog(flow->from) > BACKLOG_MAX) {
 		bench_fault(bench, "the server does not keep up: %zu bytes wait for one connection",
 			    session_backlog(flow->from));
@@ -204,6 +211,27 @@ static bool text_is_whole(const struct traffic *traffic, struct view text)
 		(!traffic->text_len || memcmp(text.data + skip, traffic->text, traffic->text_len) == 0));
 }
 
+static void send_mark(struct bench *bench, struct session *session, struct flow *flow, const struct token *token)
+{
+	struct token tokens[] = { *token, *token };
+	tokens[0].flow |= MARK_FLOW;
+	bench->traffic.marks++;
+	session_send(session, stencil_stamp(&bench->codec, &flow->mark, tokens));
+}
+
+/* A mark that reached the sender of the message, or its receipt. */
+static void take_mark(struct bench *bench, const struct session *session, const struct frame *frame,
+		      const struct token *token)
+{
+	struct traffic *traffic = &bench->traffic;
+	if (session->flow_number != (int32_t)(token->flow & ~MARK_FLOW)) {
+		bench_fault(bench, "a mark of flow %u reached %s", token->flow & ~MARK_FLOW, session->jid);
+	}
+	traffic->marks_arrived += frame->signal == SIGNAL_READMARK;
+	traffic->mark_receipts += frame->signal == SIGNAL_MSTAT;
+	traffic->last_arrival = bench->now;
+}
+
 static void take_delivery(struct bench *bench, struct session *session, struct flow *flow, const struct token *token,
 			  struct view text)
 {
@@ -213,6 +241,9 @@ static void take_delivery(struct bench *bench, struct session *session, struct f
 	traffic->delivered++;
 	note_latency(bench, &traffic->delivery, token);
 	flow->arrivals++;
+	if (flow->mark.tokens) {
+		send_mark(bench, session, flow, token);
+	}
 }
 
 static void take_receipt(struct bench *bench, struct flow *flow, const struct token *token)
@@ -232,6 +263,7 @@ static struct view token_of(const struct frame *frame, struct view *text)
 	case SIGNAL_CHAT:
 		*text = field_bytes(field_bytes(frame->inner, XMPP_BODY), BODY_VALUE);
 		return field_bytes(frame->inner, XMPP_ID);
+	case SIGNAL_READMARK:
 	case SIGNAL_MSTAT:
 	case SIGNAL_ERROR: return field_bytes(frame->inner, XMPP_ID);
 	case SIGNAL_IQ: return field_bytes(frame->inner, IQ_ID);
@@ -248,9 +280,14 @@ static void on_frame(struct bench *bench, struct session *session, const struct 
 	struct traffic *traffic = &bench->traffic;
 	struct token token;
 	struct view text;
-	if (!token_read(token_of(frame, &text), &token) || token.run != bench->run ||
-	    token.flow >= traffic->flow_count) {
+	struct view id = token_of(frame, &text);
+	traffic->last_answers += frame->signal == SIGNAL_IQ && view_is(id, ID_LAST);
+	if (!token_read(id, &token) || token.run != bench->run || (token.flow & ~MARK_FLOW) >= traffic->flow_count) {
 		return; /* a notice of the server, or left over from another run */
+	}
+	if (token.flow & MARK_FLOW) {
+		take_mark(bench, session, frame, &token);
+		return;
 	}
 	struct flow *flow = &traffic->flows[token.flow];
 	bool receives = session != flow->from || traffic->kind == KIND_PING;
@@ -291,7 +328,8 @@ const struct role traffic_role = { .online = on_online, .frame = on_frame, .ende
 static bool all_arrived(const struct traffic *traffic)
 {
 	return traffic->delivered + traffic->receipts + traffic->refused * traffic->parts >=
-	       traffic->sent * traffic->parts;
+		       traffic->sent * traffic->parts &&
+	       traffic->marks_arrived >= traffic->marks && traffic->mark_receipts >= traffic->marks;
 }
 
 bool traffic_exhausted(const struct bench *bench)
@@ -303,6 +341,24 @@ static void fault_of(struct bench *bench, uint64_t count, const char *what)
 {
 	if (count) {
 		bench_fault(bench, "%llu %s", (unsigned long long)count, what);
+	}
+}
+
+/* What a client got counts as delivered when it has sent something after the server saw that it arrived. The first ping
+ * lets it see, the second says so; else the clients of another run would get it again. */
+static void say_last(struct bench *bench)
+{
+	struct traffic *traffic = &bench->traffic;
+	int64_t until = clock_us() + LAST_BOUND;
+	struct session *next;
+	for (struct session *session = bench->sessions; session; session = next) {
+		next = session->next;
+		if (session->role == &traffic_role && session->state == SESSION_ONLINE) {
+			traffic->last_pings++;
+			session_send(session, frame_ping(&bench->codec, session->jid, ID_LAST));
+		}
+	}
+	while (traffic->last_answers < traffic->last_pings && bench->now < until && engine_turn(bench, until)) {
 	}
 }
 
@@ -324,6 +380,12 @@ void traffic_finish(struct bench *bench)
 	fault_of(bench, traffic->reordered, "messages or receipts arrived late or twice");
 	fault_of(bench, traffic->lost || traffic->lost_receipts || traffic->reordered ? 0 : traffic->gaps,
 		 "messages or receipts arrived too early");
+	uint64_t arrived =
+		traffic->marks_arrived < traffic->mark_receipts ? traffic->marks_arrived : traffic->mark_receipts;
+	traffic->lost_marks = traffic->marks > arrived ? traffic->marks - arrived : 0;
+	fault_of(bench, traffic->lost_marks, "marks were not delivered or have no receipt");
 	fault_of(bench, traffic->altered, "messages arrived with another text");
 	fault_of(bench, traffic->refused, "messages were refused");
+	say_last(bench);
+	say_last(bench);
 }

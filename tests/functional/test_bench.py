@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """startalk-bench against a real server, and against a connection that loses, doubles or changes what passes through it."""
+import contextlib
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -131,6 +133,21 @@ def test_chat_in_an_open_loop_keeps_to_its_rate(bench):
 def test_chat_ends_after_so_many_messages(bench):
     result = bench("chat", "--pairs", 2, "--messages", 50, length=("--seconds", 30, "--warmup", 0)).fine()
     assert result["whole_run"]["sent"] == result["messages"] == 50 and result["seconds"] < 25
+
+
+def test_receivers_may_send_delivered_marks_as_desktop_clients_do(bench):
+    whole = bench("chat", "--pairs", 2, "--window", 4, "--marks").fine()["whole_run"]
+    assert whole["marks"] == whole["delivered"] > 0 and whole["lost_marks"] == 0
+    whole = bench("fanout", "--devices", 3, "--marks", "--rate", 20).fine()["whole_run"]
+    assert whole["marks"] == whole["delivered"] > 0
+
+
+def test_what_a_run_left_does_not_disturb_the_next(bench):
+    bench("chat", "--pairs", 1).fine()
+    bench.server.stop()
+    with contextlib.closing(sqlite3.connect(bench.server.path("state", "archive.db"))) as archive:
+        kept, undelivered = archive.execute("SELECT count(*), sum(flag = 0) FROM messages").fetchone()
+    assert kept > 0 and undelivered == 0
 
 
 def test_notices_instead_of_messages_have_no_receipts(bench):
@@ -281,6 +298,7 @@ def test_a_message_for_somebody_else_is_a_fault(meddled):
 
 def test_a_refused_message_is_a_fault(bench):
     bench.server.stop()
+    bench.server.plugin("35-archive", None)
     bench.server.plugin("36-message", None)
     bench.server.start()
     run = bench("chat", "--pairs", 1, "--rate", 20, "--messages", 5)
