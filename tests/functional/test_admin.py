@@ -554,6 +554,7 @@ def has(findings, finding, text):
 
 def test_doctor_finds_nothing_wrong_with_a_user_who_can_log_in(server, connect):
     client = connect(server).login()
+    wait_for(lambda: server.sql("SELECT password FROM users WHERE username = 'alice'").startswith("SCRAM-"))
     findings, verdict = examine(server, "ALICE")
     assert verdict == {"check": "verdict", "can_log_in": True, "text": "alice@example.org can log in with the right password"}
     has(findings, "ok", "there is a user alice@example.org; names are compared without regard to case")
