@@ -839,6 +839,26 @@ def test_a_reader_that_stops_reading_gets_the_rest_later(server, raw):
     assert rest[-1] == {"ok": True} and len(names) == 5002 and names == sorted(names)
 
 
+def test_many_sessions_are_told_and_reached_whoever_is_slow(make_server, connect, raw):
+    users = {f"user{i}": f"password {i}" for i in range(45)}
+    server = make_server(users=users, login="address-tries = 0")
+    clients = [connect(server, user).login(tls=False, resource="x" * 1000 + str(i)) for user in users for i in range(10)]
+    slow, gone = raw(server), raw(server)
+    for link in (slow, gone):
+        link.send({"command": "sessions"})
+        link.line()
+    assert lines(server.ctl("--json", "notify", "--all", "--category", "98", "--data", "x"))[0]["sessions"] == len(clients)
+    for client in clients:
+        assert client.expect_notice(98).to == client.jid
+    clients[-1].close()  # one that is still to be told
+    wait_for(lambda: lines(server.ctl("--json", "status"))[0]["sessions"] == len(clients) - 1)
+    gone.close()
+    rest = slow.answer()
+    assert rest[-1] == {"ok": True}
+    told = [line["jid"] for line in rest[:-1]]
+    assert len(told) == len(set(told)) and len(clients) - 2 <= len(told) + 1 <= len(clients)
+
+
 def test_a_reader_that_stops_for_good_or_goes_away_is_let_go(make_server, raw):
     server = make_server(plugins={"50-admin": "[admin]\nidle-timeout = 400ms"})
     fill_users(server, 5000)
