@@ -36,6 +36,7 @@ enum inbox_state { INBOX_LIVE, INBOX_BARRIER, INBOX_BACKLOG, INBOX_HELD };
 struct inbox {
 	enum inbox_state state;
 	bool again, stuck; /* eligible again; waits for inbox_retry() */
+	bool failing;      /* the last read did, and that was logged */
 	uint64_t cursor, last; /* BACKLOG: rows behind the one up to the other are left */
 	uint64_t awaited; /* the mark of a batch that is leaving; 0: none is */
 	uint64_t highest; /* row sent */
@@ -269,12 +270,15 @@ static struct inbox *come_back(struct stk_module *module, struct fetch *fetch, i
 	struct inbox *inbox = find_inbox(module, *session);
 	status = status < 0 ? status : fetch->status;
 	if (inbox && status < 0) {
-		if (status != -ECANCELED) {
+		if (status != -ECANCELED && !inbox->failing) {
+			inbox->failing = true;
 			stk_log(module, LOG_ERR, "%s: what waits for the user cannot be read, trying again: %s", stk_session_jid(*session),
 			        strerror(-status));
 		}
 		inbox->stuck = true;
 		archive_retry_later(module);
+	} else if (inbox) {
+		inbox->failing = false;
 	}
 	return status < 0 ? NULL : inbox;
 }

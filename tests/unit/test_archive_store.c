@@ -491,6 +491,23 @@ static void people_read_the_view(void **state)
 	                     "AND at GLOB '2021-03-01 [0-2][0-9]:47:38.867' AND id = 'm1' AND body = 'text'"), 1);
 }
 
+static void the_table_of_types_says_what_the_server_means(void **state)
+{
+	(void)state;
+	int count = 0;
+	for (int type = 0; type < 256; type++) {
+		char sql[96];
+		const char *of = record_type_name(type);
+		if (of) {
+			snprintf(sql, sizeof(sql), "SELECT count(*) FROM types WHERE id = %d AND name = '%s'", type, of);
+			assert_int_equal(get(sql), 1);
+			assert_int_equal(record_type(of), type);
+			count++;
+		}
+	}
+	assert_int_equal(get("SELECT count(*) FROM types"), count);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_db, close_db)
 
 int main(void)
@@ -512,6 +529,7 @@ int main(void)
 		TEST(a_recipient_keeps_the_newest_rows),
 		TEST(freed_pages_go_back_within_a_transaction),
 		TEST(people_read_the_view),
+		TEST(the_table_of_types_says_what_the_server_means),
 	};
 	return cmocka_run_group_tests(tests, NULL, remove_dir);
 }
