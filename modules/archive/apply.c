@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What read marks and revocations do to stored messages. Owns how their bodies are read and that a long one is worked off in
- * steps, so that it does not keep other writes waiting; who may do what is decided by the tables' rules in store.c. */
+/* What read marks and revocations do to stored messages. Owns how their bodies are read and that a long one is worked
+ * off in steps, so that it does not keep other writes waiting; who may do what is decided by the tables' rules in
+ * store.c. */
 
 #include "archive.h"
 
@@ -17,10 +18,10 @@ struct applying {
 	void *arg;
 	size_t bytes;
 	int64_t now, window; /* ms */
-	bool parsed, more; /* another step is needed */
-	bool sweeping;     /* all up to a time; else those of the list */
+	bool parsed, more;   /* another step is needed */
+	bool sweeping;       /* all up to a time; else those of the list */
 	json_t *ids;
-	size_t next;       /* in ids */
+	size_t next; /* in ids */
 	enum store_flag flag;
 	struct store_sweep sweep;
 };
@@ -28,7 +29,9 @@ struct applying {
 static int fold_bare(const char *jid, char *out)
 {
 	char bare[STK_JID_MAX + 1];
-	return !jid || stk_jid_bare(jid, bare, sizeof(bare)) < 0 || stk_jid_fold(bare, out, STK_JID_MAX + 1) < 0 ? -EINVAL : 0;
+	return !jid || stk_jid_bare(jid, bare, sizeof(bare)) < 0 || stk_jid_fold(bare, out, STK_JID_MAX + 1) < 0
+		       ? -EINVAL
+		       : 0;
 }
 
 static const struct stk_node *body_of(const struct stk_stanza *message)
@@ -89,7 +92,8 @@ static int parse_mark(struct applying *applying, const char *read_type)
 static int address_mark(struct applying *applying, struct store *store, struct sqlite3 *db)
 {
 	char own[STK_JID_MAX + 1], partner[STK_JID_MAX + 1];
-	if (fold_bare(stk_stanza_from(applying->message), own) < 0 || fold_bare(stk_stanza_to(applying->message), partner) < 0) {
+	if (fold_bare(stk_stanza_from(applying->message), own) < 0 ||
+	    fold_bare(stk_stanza_to(applying->message), partner) < 0) {
 		return -EINVAL;
 	}
 	int64_t recipient = store_jid(store, db, own, false);
@@ -127,7 +131,8 @@ static int mark_step(struct applying *applying, struct store *store, struct sqli
 	int rc = 0;
 	for (size_t n = 0; n < STORE_STEP && applying->next < json_array_size(applying->ids) && rc == 0; n++) {
 		const json_t *item = json_array_get(applying->ids, applying->next++);
-		rc = store_mark(db, applying->sweep.recipient, json_string_value(json_object_get(item, "id")), applying->flag);
+		rc = store_mark(db, applying->sweep.recipient, json_string_value(json_object_get(item, "id")),
+				applying->flag);
 	}
 	return rc < 0 ? rc : applying->next < json_array_size(applying->ids);
 }
@@ -164,7 +169,8 @@ static int revoke(struct stk_module *module, struct applying *applying, struct s
 	if (rc == 0) {
 		read_revocation(&revocation, applying->message);
 		const char *partners[] = { notice.recipient, revocation.author[0] ? revocation.author : NULL, NULL };
-		rc = store_revoke(state->store, db, &notice, revocation.id, applying->now - applying->window, applying->now, partners);
+		rc = store_revoke(state->store, db, &notice, revocation.id, applying->now - applying->window,
+				  applying->now, partners);
 		json_decref(revocation.json);
 	}
 	record_fini(&notice);
@@ -188,9 +194,9 @@ static int write_step(struct stk_module *module, struct sqlite3 *db, void *arg)
 	struct applying *applying = arg;
 	const char *type = stk_stanza_type(applying->message);
 	store_begin(state->store, db);
-	int rc = type && strcmp(type, "revoke") == 0   ? revoke(module, applying, db) :
-	         type && strcmp(type, "readmark") == 0 ? mark_step(applying, state->store, db) :
-	                                                 -EINVAL;
+	int rc = type && strcmp(type, "revoke") == 0     ? revoke(module, applying, db)
+		 : type && strcmp(type, "readmark") == 0 ? mark_step(applying, state->store, db)
+							 : -EINVAL;
 	applying->more = rc > 0;
 	return rc < 0 ? rc : 0;
 }
@@ -216,7 +222,9 @@ int apply_message(struct stk_module *module, struct stk_stanza *message, archive
 		free(applying);
 		return -EAGAIN;
 	}
-	*applying = (struct applying){ .message = stk_stanza_ref(message), .done = done, .arg = arg, .bytes = bytes, .now = stk_now_ms() };
+	*applying = (struct applying){
+		.message = stk_stanza_ref(message), .done = done, .arg = arg, .bytes = bytes, .now = stk_now_ms()
+	};
 	applying->window = (int64_t)(state->conf->revoke_window * 1000);
 	int rc = stk_db_write(module, ARCHIVE_FILE, write_step, on_step, applying);
 	if (rc < 0) {

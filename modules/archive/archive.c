@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Keeps messages: the service by which another module stores and delivers them, the options, and the module's life. What is in
- * the tables is store.c's, what a session gets inbox.c's. */
+/* Keeps messages: the service by which another module stores and delivers them, the options, and the module's life.
+ * What is in the tables is store.c's, what a session gets inbox.c's. */
 
 #include "archive.h"
 
@@ -9,15 +9,16 @@
 #include <string.h>
 #include <syslog.h>
 
-#define WAITING_MAX   20000              /* stores and applies that may wait for the writer */
+#define WAITING_MAX 20000                /* stores and applies that may wait for the writer */
 #define WAITING_BYTES (64 * 1024 * 1024) /* ... and about how much memory they may hold */
-#define RETRY_AFTER   0.1                /* s */
+#define RETRY_AFTER 0.1                  /* s */
 
 static const char *const durabilities[] = { "full", "normal", "off", NULL };
 
 static const struct stk_option options[] = {
 	{ "durability", STK_OPT_ENUM, offsetof(struct conf, durability), "full", 0, 0,
-	  "What a receipt promises: full survives a loss of power, normal the end of the process, off nothing for certain", durabilities },
+	  "What a receipt promises: full survives a loss of power, normal the end of the process, off nothing for certain",
+	  durabilities },
 	{ "push-offline", STK_OPT_BOOL, offsetof(struct conf, push_offline), "on", 0, 0,
 	  "Send what waits for a user to a session that becomes available", NULL },
 	{ "push-offline-limit", STK_OPT_INT, offsetof(struct conf, push_limit), "0", 0, INT32_MAX,
@@ -91,7 +92,9 @@ static int write_message(struct stk_module *module, struct sqlite3 *db, void *ar
 	store_begin(state->store, db);
 	int rc = record_read(&record, storing->message);
 	if (rc == 0) {
-		rc = record.type == RECORD_REVOKE ? -EINVAL : store_insert(state->store, db, &record, &storing->row, &storing->time);
+		rc = record.type == RECORD_REVOKE
+			     ? -EINVAL
+			     : store_insert(state->store, db, &record, &storing->row, &storing->time);
 	}
 	record_fini(&record);
 	return rc; /* JIDs that were added stay, whatever became of the message */
@@ -188,4 +191,4 @@ static int reload(struct stk_module *module, const void *arg)
 }
 
 STK_MODULE(.name = "archive", .version = "0.1", .options = options, .conf_size = sizeof(struct conf), .load = load,
-           .reload = reload, .unload = unload);
+	   .reload = reload, .unload = unload);

@@ -20,8 +20,8 @@ struct conf {
 
 struct state {
 	const struct conf *conf;
-	struct store *store; /* for the writer's transactions only */
-	int slot;            /* of each session's struct inbox */
+	struct store *store;           /* for the writer's transactions only */
+	int slot;                      /* of each session's struct inbox */
 	size_t waiting, waiting_bytes; /* stores and applies that the writer has not done yet */
 	struct {
 		uint64_t *rows; /* told as delivered, not with the writer yet */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The command archive: status, vacuum and export. Owns how they are asked for and answered; an export is read page by page, as fast as
- * its reader takes it. */
+/* The command archive: status, vacuum and export. Owns how they are asked for and answered; an export is read page by
+ * page, as fast as its reader takes it. */
 
 #include "archive.h"
 
@@ -11,9 +11,9 @@
 
 #include <jansson.h>
 
-#define PAGE       100          /* lines of an export that are in memory */
+#define PAGE 100                /* lines of an export that are in memory */
 #define PAGE_BYTES (256 * 1024) /* ... about, beyond the first */
-#define JIDS_MAX   1000         /* partners looked at in one job */
+#define JIDS_MAX 1000           /* partners looked at in one job */
 
 /* A command that is under way. */
 struct command {
@@ -56,7 +56,8 @@ static void end_command(struct command *command, const char *error)
 static void end_with(struct command *command, int status)
 {
 	char text[256];
-	snprintf(text, sizeof(text), ARCHIVE_FILE ": %s", status == -ECANCELED ? "the module archive is going away" : strerror(-status));
+	snprintf(text, sizeof(text), ARCHIVE_FILE ": %s",
+		 status == -ECANCELED ? "the module archive is going away" : strerror(-status));
 	end_command(command, status < 0 ? text : NULL);
 }
 
@@ -100,13 +101,15 @@ static void on_status(struct stk_module *module, int status, void *arg)
 		end_with(command, status);
 		return;
 	}
-	json_t *text = json_sprintf("%lld messages, %lld of them undelivered and %lld revoked, of %lld users; %lld bytes, %lld of them free",
-	                            (long long)found->rows, (long long)found->undelivered, (long long)found->revoked,
-	                            (long long)found->jids, (long long)found->bytes, (long long)found->free_bytes);
-	end_with_line(command, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "messages", (json_int_t)found->rows, "undelivered",
-	                                 (json_int_t)found->undelivered, "revoked", (json_int_t)found->revoked, "users",
-	                                 (json_int_t)found->jids, "bytes", (json_int_t)found->bytes, "free_bytes",
-	                                 (json_int_t)found->free_bytes, "text", text));
+	json_t *text = json_sprintf(
+		"%lld messages, %lld of them undelivered and %lld revoked, of %lld users; %lld bytes, %lld of them free",
+		(long long)found->rows, (long long)found->undelivered, (long long)found->revoked,
+		(long long)found->jids, (long long)found->bytes, (long long)found->free_bytes);
+	end_with_line(command,
+		      json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "messages", (json_int_t)found->rows, "undelivered",
+				(json_int_t)found->undelivered, "revoked", (json_int_t)found->revoked, "users",
+				(json_int_t)found->jids, "bytes", (json_int_t)found->bytes, "free_bytes",
+				(json_int_t)found->free_bytes, "text", text));
 }
 
 /* ---- vacuum ---- */
@@ -117,9 +120,10 @@ static void on_vacuumed(struct stk_module *module, int status, const struct keep
 	if (status < 0) {
 		end_with(arg, status);
 	} else {
-		end_with_line(arg, json_pack("{s:I,s:I,s:o}", "deleted", (json_int_t)result->rows, "pages", (json_int_t)result->pages, "text",
-		                             json_sprintf("%lld messages deleted, %lld pages given back", (long long)result->rows,
-		                                          (long long)result->pages)));
+		end_with_line(arg, json_pack("{s:I,s:I,s:o}", "deleted", (json_int_t)result->rows, "pages",
+					     (json_int_t)result->pages, "text",
+					     json_sprintf("%lld messages deleted, %lld pages given back",
+							  (long long)result->rows, (long long)result->pages)));
 	}
 }
 
@@ -148,11 +152,12 @@ static char *print_row(const struct row *row)
 	const struct record *record = &row->record;
 	json_t *line = json_object(), *more = record->more ? json_loads(record->more, 0, NULL) : NULL;
 	int rc = set_number(line, "seq", (int64_t)row->seq) | set_number(line, "time", record->time) |
-	         set_text(line, "sender", record->sender) | set_text(line, "resource", record->resource) |
-	         set_text(line, "recipient", record->recipient) | set_text(line, "type", record_type_name(record->type)) |
-	         set_text(line, "id", record->id) | set_number(line, "flag", row->flag) | set_number(line, "kind", record->kind) |
-	         set_number(line, "client", record->client) | set_number(line, "version", record->version) |
-	         set_text(line, "body", record->body);
+		 set_text(line, "sender", record->sender) | set_text(line, "resource", record->resource) |
+		 set_text(line, "recipient", record->recipient) |
+		 set_text(line, "type", record_type_name(record->type)) | set_text(line, "id", record->id) |
+		 set_number(line, "flag", row->flag) | set_number(line, "kind", record->kind) |
+		 set_number(line, "client", record->client) | set_number(line, "version", record->version) |
+		 set_text(line, "body", record->body);
 	if (more) {
 		rc |= json_object_set_new(line, "more", more);
 	}
@@ -251,7 +256,8 @@ static void start_export(struct stk_module *module, struct command *command, con
 {
 	char jid[STK_JID_MAX + 1], bare[STK_JID_MAX + 1];
 	int len = user ? snprintf(jid, sizeof(jid), "%s%s%s", user, strchr(user, '@') ? "" : "@",
-	                          strchr(user, '@') ? "" : stk_domains(module)[0]) : -1;
+				  strchr(user, '@') ? "" : stk_domains(module)[0])
+		       : -1;
 	if (len < 0 || len >= (int)sizeof(jid) || stk_jid_bare(jid, bare, sizeof(bare)) < 0 ||
 	    stk_jid_fold(bare, command->bare, sizeof(command->bare)) < 0) {
 		end_command(command, "export wants a user: archive export USER");
@@ -276,12 +282,15 @@ static void run(struct stk_module *module, const char *args, struct stk_answer *
 		free(command);
 		return;
 	}
-	*command = (struct command){ .next = state->commands, .prev = &state->commands, .module = module, .answer = answer };
+	*command = (struct command){
+		.next = state->commands, .prev = &state->commands, .module = module, .answer = answer
+	};
 	if (state->commands) {
 		state->commands->prev = &command->next;
 	}
 	state->commands = command;
-	const char *what = json_string_value(json_object_get(root, "do")), *user = json_string_value(json_object_get(root, "user"));
+	const char *what = json_string_value(json_object_get(root, "do")),
+		   *user = json_string_value(json_object_get(root, "user"));
 	if (what && strcmp(what, "status") == 0) {
 		start_job(command, read_status, on_status);
 	} else if (what && strcmp(what, "vacuum") == 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows that clients have: gathers them while a write is under way, so that many are marked by few writes. What is lost here is
- * pushed again, never missed. */
+/* Rows that clients have: gathers them while a write is under way, so that many are marked by few writes. What is lost
+ * here is pushed again, never missed. */
 
 #include "archive.h"
 
@@ -26,8 +26,9 @@ static void on_written(struct stk_module *module, int status, void *arg)
 {
 	struct state *state = stk_data(module);
 	if (status < 0) {
-		stk_log(module, LOG_WARNING, "%zu messages could not be marked as delivered, they will be pushed again: %s",
-		        ((struct group *)arg)->count, strerror(-status));
+		stk_log(module, LOG_WARNING,
+			"%zu messages could not be marked as delivered, they will be pushed again: %s",
+			((struct group *)arg)->count, strerror(-status));
 	}
 	free(arg);
 	state->confirmed.writing--;
@@ -51,7 +52,8 @@ void confirm_flush(struct stk_module *module, bool all)
 		}
 		state->confirmed.writing++;
 		state->confirmed.count -= count;
-		memmove(state->confirmed.rows, state->confirmed.rows + count, state->confirmed.count * sizeof(state->confirmed.rows[0]));
+		memmove(state->confirmed.rows, state->confirmed.rows + count,
+			state->confirmed.count * sizeof(state->confirmed.rows[0]));
 	}
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The history query: IQ get in startalk:history. Owns its parameters, what an answer looks like and how large it gets; a user sees
- * nothing but the talks that are their own. */
+/* The history query: IQ get in startalk:history. Owns its parameters, what an answer looks like and how large it gets;
+ * a user sees nothing but the talks that are their own. */
 
 #include "archive.h"
 
@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define XMLNS        "startalk:history"
-#define LIMIT_MAX    100
-#define LIMIT        20
+#define XMLNS "startalk:history"
+#define LIMIT_MAX 100
+#define LIMIT 20
 #define ANSWER_BYTES (1024 * 1024) /* about; the first message may pass it */
-#define TIMEOUT_MS   30000
+#define TIMEOUT_MS 30000
 
 struct query {
 	struct stk_pending *pending;
@@ -79,11 +79,15 @@ static int read_request(struct query *query, const struct stk_session *session, 
 		return -EINVAL;
 	}
 	int forward = read_number(node, "after", 0, INT64_MAX, &after);
-	if (forward < 0 || read_number(node, "before", 0, INT64_MAX, &before) < 0 || read_number(node, "limit", 1, LIMIT_MAX, &limit) < 0) {
+	if (forward < 0 || read_number(node, "before", 0, INT64_MAX, &before) < 0 ||
+	    read_number(node, "limit", 1, LIMIT_MAX, &limit) < 0) {
 		return -EINVAL;
 	}
 	query->talk = (struct store_talk){
-		.from = { .time = after, .seq = INT64_MAX }, .to = { .time = before }, .newest_first = !forward, .most = (int)limit + 1,
+		.from = { .time = after, .seq = INT64_MAX },
+		.to = { .time = before },
+		.newest_first = !forward,
+		.most = (int)limit + 1,
 	};
 	return read_cursor(node, &query->talk);
 }
@@ -152,7 +156,8 @@ static void build_answer(struct query *query)
 	stk_node_set(node, "count", text);
 	stk_node_set(node, "complete", complete ? "true" : "false");
 	if (!complete && count) {
-		snprintf(text, sizeof(text), "%lld-%llu", (long long)query->rows[count - 1].time, (unsigned long long)query->rows[count - 1].seq);
+		snprintf(text, sizeof(text), "%lld-%llu", (long long)query->rows[count - 1].time,
+			 (unsigned long long)query->rows[count - 1].seq);
 		stk_node_set(node, "next", text);
 	}
 	for (size_t i = 0; i < count; i++) {
@@ -240,6 +245,8 @@ static int handle_query(struct stk_module *module, struct stk_session *session, 
 
 int history_init(struct stk_module *module)
 {
-	static const struct stk_match match = { .size = sizeof(match), .element = STK_IQ, .type = "get", .xmlns = XMLNS };
+	static const struct stk_match match = {
+		.size = sizeof(match), .element = STK_IQ, .type = "get", .xmlns = XMLNS
+	};
 	return stk_handle(module, &match, handle_query, NULL);
 }

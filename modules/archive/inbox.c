@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a session gets and in which order: first what waited for its user, in batches that the client's reading paces, then what
- * came meanwhile, then each message at once. Owns a session's state of this; what is stored is not its business. */
+/* What a session gets and in which order: first what waited for its user, in batches that the client's reading paces,
+ * then what came meanwhile, then each message at once. Owns a session's state of this; what is stored is not its
+ * business. */
 
 #include "archive.h"
 
@@ -9,12 +10,12 @@
 #include <string.h>
 #include <syslog.h>
 
-#define BATCH       100          /* stanzas that are sent before the client must have read some */
-#define BATCH_BYTES (256 * 1024) /* ... and of about how many bytes */
-#define HELD_MAX    16384        /* what may wait behind a backlog; the session ends beyond */
-#define HELD_STANZAS 1000        /* of these, what is in no table and kept in memory */
-#define HELD_BYTES  (4 * 1024 * 1024) /* of these */
-#define SENT_MAX    65536        /* sent rows that are waited for; beyond, rows stay undelivered and are pushed again */
+#define BATCH 100                    /* stanzas that are sent before the client must have read some */
+#define BATCH_BYTES (256 * 1024)     /* ... and of about how many bytes */
+#define HELD_MAX 16384               /* what may wait behind a backlog; the session ends beyond */
+#define HELD_STANZAS 1000            /* of these, what is in no table and kept in memory */
+#define HELD_BYTES (4 * 1024 * 1024) /* of these */
+#define SENT_MAX 65536 /* sent rows that are waited for; beyond, rows stay undelivered and are pushed again */
 
 struct entry {
 	uint64_t row;              /* 0: in no table */
@@ -30,18 +31,18 @@ struct queue {
  *  LIVE    | nothing: each message is sent at once               | the session becomes eligible: BARRIER
  *  BARRIER | a write, so that all writes before it are on disk   | BACKLOG
  *  BACKLOG | a batch of undelivered rows is read, or is leaving  | no more: HELD
- *  HELD    | a batch of what came meanwhile, likewise            | no more: LIVE, or BARRIER when it became eligible again */
+ *  HELD    | a batch of what came meanwhile, likewise            | no more: LIVE, or BARRIER when it is eligible anew */
 enum inbox_state { INBOX_LIVE, INBOX_BARRIER, INBOX_BACKLOG, INBOX_HELD };
 
 struct inbox {
 	enum inbox_state state;
-	bool again, stuck; /* eligible again; waits for inbox_retry() */
-	bool failing;      /* the last read did, and that was logged */
+	bool again, stuck;     /* eligible again; waits for inbox_retry() */
+	bool failing;          /* the last read did, and that was logged */
 	uint64_t cursor, last; /* BACKLOG: rows behind the one up to the other are left */
-	uint64_t awaited; /* the mark of a batch that is leaving; 0: none is */
-	uint64_t highest; /* row sent */
-	uint64_t marks;   /* the mark of the first in sent */
-	struct queue sent; /* what the client may not have yet */
+	uint64_t awaited;      /* the mark of a batch that is leaving; 0: none is */
+	uint64_t highest;      /* row sent */
+	uint64_t marks;        /* the mark of the first in sent */
+	struct queue sent;     /* what the client may not have yet */
 	struct queue held;
 	size_t held_stanzas, held_bytes;
 };
@@ -49,9 +50,10 @@ struct inbox {
 /* What goes to another thread for a session, and comes back. */
 struct fetch {
 	uint64_t session;
-	uint64_t after, last; /* of the user's undelivered rows; LAST comes back from the barrier, AFTER from each batch */
-	int64_t limit;        /* only the newest that many; 0: all */
-	bool end;             /* there are no more */
+	uint64_t after; /* the user's undelivered rows from there are wanted; comes back from each batch */
+	uint64_t last;  /* ... up to there; comes back from the barrier */
+	int64_t limit;  /* only the newest that many; 0: all */
+	bool end;       /* there are no more */
 	int status;
 	size_t wanted, count, bytes;
 	uint64_t rows[BATCH]; /* the wanted ones; what comes back */
@@ -142,7 +144,8 @@ static bool is_on_its_way(const struct inbox *inbox, uint64_t row)
 }
 
 /* Takes STANZA. ROW 0: it is followed for TELL only. The mark, 0: sent but not followed, -errno. */
-static int64_t send_followed(struct stk_session *session, struct inbox *inbox, struct stk_stanza *stanza, uint64_t row, bool tell)
+static int64_t send_followed(struct stk_session *session, struct inbox *inbox, struct stk_stanza *stanza, uint64_t row,
+			     bool tell)
 {
 	bool follow = tell || (row && inbox->sent.count < SENT_MAX);
 	if (!follow || !push(&inbox->sent, (struct entry){ .row = row })) {
@@ -158,7 +161,8 @@ static int64_t send_followed(struct stk_session *session, struct inbox *inbox, s
 	return (int64_t)mark;
 }
 
-/* Sends the COUNT first of LIST, which are taken, and waits until the last has left. False: there is nothing to wait for. */
+/* Sends the COUNT first of LIST, which are taken, and waits until the last has left. False: there is nothing to wait
+ * for. */
 static bool send_batch(struct stk_session *session, struct inbox *inbox, const struct entry *list, size_t count)
 {
 	size_t left = count;
@@ -185,7 +189,8 @@ static bool take_row(const struct row *row, void *arg)
 	struct stk_stanza *stanza = record_stanza(&row->record);
 	fetch->after = row->seq;
 	if (!stanza) {
-		stk_log(fetch->module, LOG_ERR, "%s: message %llu cannot be built from its row", ARCHIVE_FILE, (unsigned long long)row->seq);
+		stk_log(fetch->module, LOG_ERR, "%s: message %llu cannot be built from its row", ARCHIVE_FILE,
+			(unsigned long long)row->seq);
 		return true;
 	}
 	fetch->rows[fetch->count] = row->seq;
@@ -205,7 +210,9 @@ static void read_backlog(struct stk_module *module, void *arg)
 		int64_t skip = store_skip_undelivered(db, recipient, fetch->last, fetch->limit);
 		fetch->after = skip > 0 ? (uint64_t)skip : 0;
 	}
-	fetch->status = recipient > 0 ? store_each_undelivered(db, recipient, fetch->after, fetch->last, take_row, fetch) : (int)recipient;
+	fetch->status = recipient > 0
+				? store_each_undelivered(db, recipient, fetch->after, fetch->last, take_row, fetch)
+				: (int)recipient;
 }
 
 /* A wanted row may be gone by now; then its stanza is NULL. */
@@ -272,8 +279,8 @@ static struct inbox *come_back(struct stk_module *module, struct fetch *fetch, i
 	if (inbox && status < 0) {
 		if (status != -ECANCELED && !inbox->failing) {
 			inbox->failing = true;
-			stk_log(module, LOG_ERR, "%s: what waits for the user cannot be read, trying again: %s", stk_session_jid(*session),
-			        strerror(-status));
+			stk_log(module, LOG_ERR, "%s: what waits for the user cannot be read, trying again: %s",
+				stk_session_jid(*session), strerror(-status));
 		}
 		inbox->stuck = true;
 		archive_retry_later(module);
@@ -291,7 +298,8 @@ static void on_barrier(struct stk_module *module, int status, void *arg)
 	struct stk_session *session;
 	struct inbox *inbox = come_back(module, fetch, status, &session);
 	if (inbox) {
-		/* Whatever was stored since the session became eligible and is for it is held: the backlog ends before it. */
+		/* Whatever was stored since the session became eligible and is for it is held: the backlog ends before
+		 * it. */
 		inbox->last = fetch->last;
 		for (size_t i = 0; i < inbox->held.count; i++) {
 			uint64_t row = entry_at(&inbox->held, i)->row;
@@ -437,7 +445,8 @@ static void begin_backlog(struct stk_module *module, struct stk_session *session
 		return;
 	}
 	if (!inbox) {
-		stk_log(module, LOG_ERR, "%s: out of memory: what waits for the user is not pushed", stk_session_jid(session));
+		stk_log(module, LOG_ERR, "%s: out of memory: what waits for the user is not pushed",
+			stk_session_jid(session));
 	} else if (inbox->state != INBOX_LIVE) {
 		inbox->again = true;
 	} else {
@@ -512,7 +521,7 @@ static int hold(struct stk_session *session, struct inbox *inbox, struct stk_sta
 	size_t bytes = row ? 0 : archive_weight(message);
 	struct entry entry = { .row = row, .stanza = row ? NULL : message };
 	bool fits = inbox->held.count < HELD_MAX && (row || inbox->held_stanzas < HELD_STANZAS) &&
-	            inbox->held_bytes + bytes <= HELD_BYTES;
+		    inbox->held_bytes + bytes <= HELD_BYTES;
 	if (!fits || !push(&inbox->held, entry)) {
 		stk_stanza_unref(message);
 		stk_session_end(session, 102, "too much waits behind what waited for you: the client does not read");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Keeps the archive within its bounds: deletes what is too old or too much for one user and gives pages back, in small steps with
- * pauses, so that receipts do not wait for it. Owns the hourly run and what a vacuum of an operator adds to it. */
+/* Keeps the archive within its bounds: deletes what is too old or too much for one user and gives pages back, in small
+ * steps with pauses, so that receipts do not wait for it. Owns the hourly run and what a vacuum of an operator adds to
+ * it. */
 
 #include "archive.h"
 
@@ -9,9 +10,9 @@
 #include <string.h>
 #include <syslog.h>
 
-#define EVERY    3600.0 /* s between runs */
-#define PAUSE    0.05   /* s between steps */
-#define JIDS_MAX 200    /* users looked at in one job */
+#define EVERY 3600.0 /* s between runs */
+#define PAUSE 0.05   /* s between steps */
+#define JIDS_MAX 200 /* users looked at in one job */
 
 /*  phase      | a step                                          | then
  *  IDLE       |                                                 | EXPIRE, hourly or when asked
@@ -53,9 +54,9 @@ static int write_step(struct stk_module *module, struct sqlite3 *db, void *arg)
 {
 	struct keeper *keeper = arg;
 	(void)module;
-	keeper->count = keeper->phase == PHASE_EXPIRE ? store_expire(db, keeper->before) :
-	                keeper->phase == PHASE_TRIM   ? store_trim(db, keeper->jid, keeper->last) :
-	                                                store_shrink(db);
+	keeper->count = keeper->phase == PHASE_EXPIRE ? store_expire(db, keeper->before)
+			: keeper->phase == PHASE_TRIM ? store_trim(db, keeper->jid, keeper->last)
+						      : store_shrink(db);
 	return keeper->count < 0 ? keeper->count : 0;
 }
 
@@ -89,8 +90,8 @@ static void end_run(struct stk_module *module, int status)
 	if (status < 0 && status != -ECANCELED) {
 		stk_log(module, LOG_ERR, "%s: cannot be cleaned up: %s", ARCHIVE_FILE, strerror(-status));
 	} else if (keeper->result.rows) {
-		stk_log(module, LOG_INFO, "%s: %lld messages deleted, %lld pages given back", ARCHIVE_FILE, (long long)keeper->result.rows,
-		        (long long)keeper->result.pages);
+		stk_log(module, LOG_INFO, "%s: %lld messages deleted, %lld pages given back", ARCHIVE_FILE,
+			(long long)keeper->result.rows, (long long)keeper->result.pages);
 	}
 	keeper->phase = PHASE_IDLE;
 	keeper->waiters = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages as columns. Owns what has a column of its own and how all the rest is kept as JSON, so that a stanza that is built
- * from a row equals the one that was stored. Knows no SQL. */
+/* Messages as columns. Owns what has a column of its own and how all the rest is kept as JSON, so that a stanza that is
+ * built from a row equals the one that was stored. Knows no SQL. */
 
 #include "record.h"
 
@@ -16,17 +16,9 @@ static const struct type {
 	int number;
 	const char *name;
 } types[] = {
-	{ RECORD_CHAT, "chat" },
-	{ 7, "groupchat" },
-	{ 8, "normal" },
-	{ 11, "note" },
-	{ RECORD_REVOKE, "revoke" },
-	{ 15, "subscription" },
-	{ 17, "headline" },
-	{ 110, "webrtc" },
-	{ 132, "consult" },
-	{ 136, "encrypt" },
-	{ 140, "collection" },
+	{ RECORD_CHAT, "chat" },     { 7, "groupchat" },     { 8, "normal" },       { 11, "note" },
+	{ RECORD_REVOKE, "revoke" }, { 15, "subscription" }, { 17, "headline" },    { 110, "webrtc" },
+	{ 132, "consult" },          { 136, "encrypt" },     { 140, "collection" },
 };
 #define TYPES (sizeof(types) / sizeof(*types))
 
@@ -60,7 +52,7 @@ const char *record_type_name(int type)
 /* What has no column, while it is collected. */
 struct rest {
 	struct record *record;
-	json_t *object; /* NULL: nothing yet */
+	json_t *object;   /* NULL: nothing yet */
 	const char *part; /* the member that attributes go to */
 	bool failed;
 };
@@ -114,7 +106,8 @@ static bool has_column(const struct rest *rest, const char *name, const char *va
 	}
 	if (strcmp(name, "from") == 0) {
 		size_t len = strlen(record->sender);
-		return strncmp(value, record->sender, len) == 0 && (record->resource ? value[len] == '/' : value[len] == '\0');
+		return strncmp(value, record->sender, len) == 0 &&
+		       (record->resource ? value[len] == '/' : value[len] == '\0');
 	}
 	return (strcmp(name, "to") == 0 && strcmp(value, record->recipient) == 0) || strcmp(name, "type") == 0 ||
 	       strcmp(name, "msec_times") == 0 || (strcmp(name, "client_type") == 0 && record->client != RECORD_NONE) ||
@@ -195,7 +188,9 @@ static int read_rest(struct record *record, const struct stk_node *root, const s
 static int fold_bare(const char *jid, char *out)
 {
 	char bare[STK_JID_MAX + 1];
-	return !jid || stk_jid_bare(jid, bare, sizeof(bare)) < 0 || stk_jid_fold(bare, out, STK_JID_MAX + 1) < 0 ? -EINVAL : 0;
+	return !jid || stk_jid_bare(jid, bare, sizeof(bare)) < 0 || stk_jid_fold(bare, out, STK_JID_MAX + 1) < 0
+		       ? -EINVAL
+		       : 0;
 }
 
 static bool has_grandchildren(const struct stk_node *root)
@@ -261,7 +256,8 @@ static void set_members(struct stk_node *node, json_t *members)
 static void build_child(struct stk_node *root, const json_t *child)
 {
 	const char *name = json_string_value(json_object_get(child, "element"));
-	struct stk_node *node = name ? stk_node_add(root, name, json_string_value(json_object_get(child, "xmlns"))) : NULL;
+	struct stk_node *node =
+		name ? stk_node_add(root, name, json_string_value(json_object_get(child, "xmlns"))) : NULL;
 	set_members(node, json_object_get(child, "attributes"));
 	stk_node_set_text(node, json_string_value(json_object_get(child, "text")));
 }
@@ -269,7 +265,8 @@ static void build_child(struct stk_node *root, const json_t *child)
 static void build_from(struct stk_stanza *stanza, const struct record *record)
 {
 	char jid[STK_JID_MAX + 1];
-	if (record->resource && snprintf(jid, sizeof(jid), "%s/%s", record->sender, record->resource) < (int)sizeof(jid)) {
+	if (record->resource &&
+	    snprintf(jid, sizeof(jid), "%s/%s", record->sender, record->resource) < (int)sizeof(jid)) {
 		stk_stanza_set_from(stanza, jid);
 	} else {
 		stk_stanza_set_from(stanza, record->sender);

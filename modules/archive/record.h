@@ -18,7 +18,7 @@ struct record {
 	const char *sender, *recipient; /* folded bare JIDs */
 	const char *resource;           /* of the sender's session, or NULL */
 	const char *id, *body;
-	char *more; /* JSON, malloc'd by record_read(): whatever has no column; or NULL */
+	char *more;   /* JSON, malloc'd by record_read(): whatever has no column; or NULL */
 	int64_t time; /* ms since the epoch */
 	int type;     /* as in the table types */
 	int64_t kind, client, version;
@@ -29,8 +29,8 @@ struct record {
 int record_type(const char *name);
 const char *record_type_name(int type);
 
-/* Fills RECORD from MESSAGE, whose strings it borrows. 0, -EINVAL: it lacks addresses, id, body or time, has a type that the
- * protocol does not know or children within children, -ENOMEM. record_fini() in every case. */
+/* Fills RECORD from MESSAGE, whose strings it borrows. 0, -EINVAL: it lacks addresses, id, body or time, has a type
+ * that the protocol does not know or children within children, -ENOMEM. record_fini() in every case. */
 int record_read(struct record *record, const struct stk_stanza *message);
 void record_fini(struct record *record);
 

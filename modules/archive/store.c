@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The tables of archive.db and every statement on them. Owns what must hold of rows: unique by sender and id, flags that only
- * grow, who may revoke what. Which thread runs it and when is not its business. */
+/* The tables of archive.db and every statement on them. Owns what must hold of rows: unique by sender and id, flags
+ * that only grow, who may revoke what. Which thread runs it and when is not its business. */
 
 #define HASH_NONFATAL_OOM 1
 #include "store.h"
@@ -16,8 +16,8 @@
 
 #define NAMES_MAX 65536 /* JIDs that the writer remembers; past that it begins anew */
 
-/* Indexes cost most of an insert, so there are three. messages_id is led by the id, so that read marks find a message without
- * knowing its sender; messages_talk serves both directions of a talk and the rows of a recipient. */
+/* Indexes cost most of an insert, so there are three. messages_id is led by the id, so that read marks find a message
+ * without knowing its sender; messages_talk serves both directions of a talk and the rows of a recipient. */
 const char *const store_migrations[] = {
 	"CREATE TABLE jids (id INTEGER PRIMARY KEY, jid TEXT NOT NULL UNIQUE);"
 	"CREATE TABLE types (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
@@ -125,7 +125,8 @@ struct store *store_new(void)
 static void forget_all(struct store *store)
 {
 	struct name *name, *next;
-	HASH_ITER (hh, store->names, name, next) {
+	HASH_ITER(hh, store->names, name, next)
+	{
 		HASH_DEL(store->names, name);
 		free(name);
 	}
@@ -204,9 +205,10 @@ int64_t store_jid(struct store *store, struct sqlite3 *db, const char *bare, boo
 
 static int insert(struct sqlite3 *db, const struct record *record, int64_t sender, int64_t recipient)
 {
-	sqlite3_stmt *stmt = stk_db_statement(db,
-	        "INSERT INTO messages (sender, recipient, id, time, type, kind, client, version, resource, body, more) "
-	        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id, sender) DO NOTHING");
+	sqlite3_stmt *stmt = stk_db_statement(
+		db,
+		"INSERT INTO messages (sender, recipient, id, time, type, kind, client, version, resource, body, more) "
+		"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id, sender) DO NOTHING");
 	sqlite3_bind_int64(stmt, 1, sender);
 	sqlite3_bind_int64(stmt, 2, recipient);
 	bind_text(stmt, 3, record->id);
@@ -224,9 +226,10 @@ static int insert(struct sqlite3 *db, const struct record *record, int64_t sende
 /* Is what is there under RECORD's sender and id the same message? Of a revoked one the original counts. */
 static int compare(struct sqlite3 *db, const struct record *record, int64_t sender, int64_t recipient, int64_t *time)
 {
-	sqlite3_stmt *stmt = stk_db_statement(db,
-	        "SELECT m.time, m.recipient = ?3 AND coalesce(r.body, m.body) = ?4 FROM messages AS m LEFT JOIN revoked AS r USING (seq) "
-	        "WHERE m.id = ?1 AND m.sender = ?2");
+	sqlite3_stmt *stmt = stk_db_statement(
+		db,
+		"SELECT m.time, m.recipient = ?3 AND coalesce(r.body, m.body) = ?4 FROM messages AS m LEFT JOIN revoked AS r USING (seq) "
+		"WHERE m.id = ?1 AND m.sender = ?2");
 	bind_text(stmt, 1, record->id);
 	sqlite3_bind_int64(stmt, 2, sender);
 	sqlite3_bind_int64(stmt, 3, recipient);
@@ -280,7 +283,7 @@ int store_confirm(struct sqlite3 *db, const uint64_t *rows, size_t count)
 int store_mark(struct sqlite3 *db, int64_t recipient, const char *id, enum store_flag flag)
 {
 	sqlite3_stmt *stmt = stk_db_statement(db, "UPDATE messages INDEXED BY messages_id SET flag = ?3 "
-	                                      "WHERE id = ?1 AND recipient = ?2 AND flag < ?3");
+						  "WHERE id = ?1 AND recipient = ?2 AND flag < ?3");
 	bind_text(stmt, 1, id);
 	sqlite3_bind_int64(stmt, 2, recipient);
 	sqlite3_bind_int(stmt, 3, flag);
@@ -290,9 +293,9 @@ int store_mark(struct sqlite3 *db, int64_t recipient, const char *id, enum store
 /* The rows that the next step has to raise. */
 static int collect(struct sqlite3 *db, struct store_sweep *sweep, uint64_t *rows, size_t *count, size_t *seen)
 {
-	sqlite3_stmt *stmt = stk_db_statement(db,
-	        "SELECT seq, time, sender FROM messages INDEXED BY messages_unread "
-	        "WHERE recipient = ?1 AND flag = ?2 AND flag <> 3 AND seq > ?3 ORDER BY seq LIMIT ?4");
+	sqlite3_stmt *stmt = stk_db_statement(
+		db, "SELECT seq, time, sender FROM messages INDEXED BY messages_unread "
+		    "WHERE recipient = ?1 AND flag = ?2 AND flag <> 3 AND seq > ?3 ORDER BY seq LIMIT ?4");
 	sqlite3_bind_int64(stmt, 1, sweep->recipient);
 	sqlite3_bind_int(stmt, 2, sweep->flag);
 	sqlite3_bind_int64(stmt, 3, (int64_t)sweep->after);
@@ -301,7 +304,8 @@ static int collect(struct sqlite3 *db, struct store_sweep *sweep, uint64_t *rows
 	while (stmt && (step = sqlite3_step(stmt)) == SQLITE_ROW) {
 		sweep->after = (uint64_t)sqlite3_column_int64(stmt, 0);
 		++*seen;
-		if (sqlite3_column_int64(stmt, 1) <= sweep->time && (!sweep->sender || sqlite3_column_int64(stmt, 2) == sweep->sender)) {
+		if (sqlite3_column_int64(stmt, 1) <= sweep->time &&
+		    (!sweep->sender || sqlite3_column_int64(stmt, 2) == sweep->sender)) {
 			rows[(*count)++] = sweep->after;
 		}
 	}
@@ -337,17 +341,18 @@ static int64_t find_row(struct sqlite3 *db, int64_t sender, const char *id)
 
 static int replace(struct sqlite3 *db, int64_t seq, const struct record *notice, int64_t now)
 {
-	sqlite3_stmt *stmt = stk_db_statement(db,
-	        "INSERT INTO revoked (seq, at, type, kind, client, version, resource, body, more) "
-	        "SELECT seq, ?2, type, kind, client, version, resource, body, more FROM messages WHERE seq = ?1");
+	sqlite3_stmt *stmt = stk_db_statement(
+		db, "INSERT INTO revoked (seq, at, type, kind, client, version, resource, body, more) "
+		    "SELECT seq, ?2, type, kind, client, version, resource, body, more FROM messages WHERE seq = ?1");
 	sqlite3_bind_int64(stmt, 1, seq);
 	sqlite3_bind_int64(stmt, 2, now);
 	int rc = run(db, stmt);
 	if (rc < 0) {
 		return rc;
 	}
-	stmt = stk_db_statement(db, "UPDATE messages SET type = ?2, kind = ?3, client = ?4, version = ?5, resource = ?6, body = ?7, "
-	                            "more = ?8 WHERE seq = ?1");
+	stmt = stk_db_statement(
+		db, "UPDATE messages SET type = ?2, kind = ?3, client = ?4, version = ?5, resource = ?6, body = ?7, "
+		    "more = ?8 WHERE seq = ?1");
 	sqlite3_bind_int64(stmt, 1, seq);
 	sqlite3_bind_int(stmt, 2, notice->type);
 	bind_number(stmt, 3, notice->kind);
@@ -372,8 +377,8 @@ static int refuse(struct store *store, struct sqlite3 *db, const char *id, const
 	return -ENOENT;
 }
 
-int store_revoke(struct store *store, struct sqlite3 *db, const struct record *notice, const char *id, int64_t oldest, int64_t now,
-                 const char *const *partners)
+int store_revoke(struct store *store, struct sqlite3 *db, const struct record *notice, const char *id, int64_t oldest,
+		 int64_t now, const char *const *partners)
 {
 	int64_t sender = store_jid(store, db, notice->sender, false);
 	int64_t recipient = sender < 0 ? sender : store_jid(store, db, notice->recipient, false);
@@ -388,7 +393,8 @@ int store_revoke(struct store *store, struct sqlite3 *db, const struct record *n
 		return error_of(db);
 	}
 	int64_t time = sqlite3_column_int64(stmt, 0);
-	bool theirs = sqlite3_column_int64(stmt, 1) == recipient, revoked = sqlite3_column_int(stmt, 2) == RECORD_REVOKE;
+	bool theirs = sqlite3_column_int64(stmt, 1) == recipient,
+	     revoked = sqlite3_column_int(stmt, 2) == RECORD_REVOKE;
 	sqlite3_reset(stmt);
 	if (!theirs) {
 		return -ENOENT;
@@ -409,9 +415,9 @@ static int run_delete(struct sqlite3 *db, sqlite3_stmt *stmt)
 
 int store_expire(struct sqlite3 *db, int64_t time)
 {
-	sqlite3_stmt *stmt = stk_db_statement(db,
-	        "DELETE FROM messages WHERE seq IN "
-	        "(SELECT seq FROM (SELECT seq, time FROM messages ORDER BY seq LIMIT ?2) WHERE time < ?1)");
+	sqlite3_stmt *stmt = stk_db_statement(
+		db, "DELETE FROM messages WHERE seq IN "
+		    "(SELECT seq FROM (SELECT seq, time FROM messages ORDER BY seq LIMIT ?2) WHERE time < ?1)");
 	sqlite3_bind_int64(stmt, 1, time);
 	sqlite3_bind_int(stmt, 2, STORE_STEP);
 	return run_delete(db, stmt);
@@ -419,9 +425,9 @@ int store_expire(struct sqlite3 *db, int64_t time)
 
 int store_trim(struct sqlite3 *db, int64_t recipient, uint64_t last)
 {
-	sqlite3_stmt *stmt = stk_db_statement(db,
-	        "DELETE FROM messages WHERE seq IN "
-	        "(SELECT seq FROM messages INDEXED BY messages_talk WHERE recipient = ?1 AND seq <= ?2 LIMIT ?3)");
+	sqlite3_stmt *stmt = stk_db_statement(
+		db, "DELETE FROM messages WHERE seq IN "
+		    "(SELECT seq FROM messages INDEXED BY messages_talk WHERE recipient = ?1 AND seq <= ?2 LIMIT ?3)");
 	sqlite3_bind_int64(stmt, 1, recipient);
 	sqlite3_bind_int64(stmt, 2, (int64_t)last);
 	sqlite3_bind_int(stmt, 3, STORE_STEP);
@@ -450,7 +456,8 @@ int store_checkpoint(struct sqlite3 *db)
 
 /* ---- messages out ---- */
 
-#define COLUMNS "s.jid, r.jid, m.resource, m.id, m.body, m.more, m.time, m.type, m.kind, m.client, m.version, m.seq, m.flag"
+#define COLUMNS \
+	"s.jid, r.jid, m.resource, m.id, m.body, m.more, m.time, m.type, m.kind, m.client, m.version, m.seq, m.flag"
 #define NAMED "CROSS JOIN jids AS s ON s.id = m.sender CROSS JOIN jids AS r ON r.id = m.recipient"
 
 static int64_t column_number(sqlite3_stmt *stmt, int i)
@@ -497,9 +504,10 @@ int64_t store_last(struct sqlite3 *db)
 
 int store_each_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t after, uint64_t last, row_fn *fn, void *arg)
 {
-	sqlite3_stmt *stmt = stk_db_statement(db,
-	        "SELECT " COLUMNS " FROM messages AS m INDEXED BY messages_unread " NAMED
-	        " WHERE m.recipient = ?1 AND m.flag = 0 AND m.flag <> 3 AND m.seq > ?2 AND m.seq <= ?3 ORDER BY m.seq");
+	sqlite3_stmt *stmt = stk_db_statement(
+		db,
+		"SELECT " COLUMNS " FROM messages AS m INDEXED BY messages_unread " NAMED
+		" WHERE m.recipient = ?1 AND m.flag = 0 AND m.flag <> 3 AND m.seq > ?2 AND m.seq <= ?3 ORDER BY m.seq");
 	sqlite3_bind_int64(stmt, 1, recipient);
 	sqlite3_bind_int64(stmt, 2, (int64_t)after);
 	sqlite3_bind_int64(stmt, 3, (int64_t)last);
@@ -508,10 +516,11 @@ int store_each_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t after
 
 int64_t store_skip_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t last, int64_t most)
 {
-	sqlite3_stmt *stmt = stk_db_statement(db,
-	        "SELECT seq FROM messages INDEXED BY messages_unread WHERE recipient = ?1 AND flag = 0 AND flag <> 3 "
-	        "AND seq BETWEEN 1 AND ?2 "
-	        "ORDER BY seq DESC LIMIT 1 OFFSET ?3");
+	sqlite3_stmt *stmt = stk_db_statement(
+		db,
+		"SELECT seq FROM messages INDEXED BY messages_unread WHERE recipient = ?1 AND flag = 0 AND flag <> 3 "
+		"AND seq BETWEEN 1 AND ?2 "
+		"ORDER BY seq DESC LIMIT 1 OFFSET ?3");
 	sqlite3_bind_int64(stmt, 1, recipient);
 	sqlite3_bind_int64(stmt, 2, (int64_t)last);
 	sqlite3_bind_int64(stmt, 3, most);
@@ -525,14 +534,16 @@ int store_row(struct sqlite3 *db, uint64_t seq, row_fn *fn, void *arg)
 	return each_row(db, stmt, fn, arg);
 }
 
-#define ONE_WAY(TO, FROM, ORDER) \
+#define ONE_WAY(TO, FROM, ORDER)                                                                      \
 	"SELECT * FROM messages INDEXED BY messages_talk WHERE recipient = " TO " AND sender = " FROM \
-	" AND time BETWEEN ?3 AND ?5 AND (time, seq) > (?3, ?4) AND (time, seq) < (?5, ?6)" \
+	" AND time BETWEEN ?3 AND ?5 AND (time, seq) > (?3, ?4) AND (time, seq) < (?5, ?6)"           \
 	" ORDER BY time " ORDER ", seq " ORDER " LIMIT ?7"
-#define TALK(ORDER) \
-	"SELECT " COLUMNS " FROM (SELECT * FROM (" ONE_WAY("?1", "?2", ORDER) ") UNION ALL " \
-	"SELECT * FROM (" ONE_WAY("?2", "?1", ORDER) ") WHERE ?1 <> ?2) AS m " NAMED \
-	" ORDER BY m.time " ORDER ", m.seq " ORDER " LIMIT ?7"
+#define TALK(ORDER)                                                                                             \
+	"SELECT " COLUMNS " FROM (SELECT * FROM (" ONE_WAY(                                                     \
+		"?1", "?2", ORDER) ") UNION ALL "                                                               \
+				   "SELECT * FROM (" ONE_WAY("?2", "?1", ORDER) ") WHERE ?1 <> ?2) AS m " NAMED \
+										" ORDER BY m.time " ORDER       \
+										", m.seq " ORDER " LIMIT ?7"
 
 int store_each_of_talk(struct sqlite3 *db, const struct store_talk *talk, row_fn *fn, void *arg)
 {
@@ -557,13 +568,16 @@ int64_t store_next_jid(struct sqlite3 *db, int64_t after)
 
 int64_t store_excess(struct sqlite3 *db, int64_t recipient, int64_t keep)
 {
-	sqlite3_stmt *stmt = stk_db_statement(db, "SELECT count(*) FROM messages INDEXED BY messages_talk WHERE recipient = ?1");
+	sqlite3_stmt *stmt =
+		stk_db_statement(db, "SELECT count(*) FROM messages INDEXED BY messages_talk WHERE recipient = ?1");
 	sqlite3_bind_int64(stmt, 1, recipient);
 	int64_t count = get_number(db, stmt, 0);
 	if (count <= keep) {
 		return count < 0 ? count : 0;
 	}
-	stmt = stk_db_statement(db, "SELECT seq FROM messages INDEXED BY messages_talk WHERE recipient = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2");
+	stmt = stk_db_statement(
+		db,
+		"SELECT seq FROM messages INDEXED BY messages_talk WHERE recipient = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2");
 	sqlite3_bind_int64(stmt, 1, recipient);
 	sqlite3_bind_int64(stmt, 2, keep);
 	return get_number(db, stmt, 0);
@@ -573,13 +587,18 @@ int store_status(struct sqlite3 *db, struct store_status *status)
 {
 	int64_t page = get_number(db, stk_db_statement(db, "PRAGMA page_size"), 0);
 	status->rows = get_number(db, stk_db_statement(db, "SELECT count(*) FROM messages"), 0);
-	status->undelivered = get_number(db, stk_db_statement(db,
-	        "SELECT count(*) FROM jids AS j CROSS JOIN messages AS m INDEXED BY messages_unread "
-	        "ON m.recipient = j.id AND m.flag = 0 AND m.flag <> 3"), 0);
+	status->undelivered = get_number(
+		db,
+		stk_db_statement(db,
+				 "SELECT count(*) FROM jids AS j CROSS JOIN messages AS m INDEXED BY messages_unread "
+				 "ON m.recipient = j.id AND m.flag = 0 AND m.flag <> 3"),
+		0);
 	status->revoked = get_number(db, stk_db_statement(db, "SELECT count(*) FROM revoked"), 0);
 	status->jids = get_number(db, stk_db_statement(db, "SELECT count(*) FROM jids"), 0);
 	status->bytes = get_number(db, stk_db_statement(db, "PRAGMA page_count"), 0) * page;
 	status->free_bytes = get_number(db, stk_db_statement(db, "PRAGMA freelist_count"), 0) * page;
-	return status->rows < 0 || status->undelivered < 0 || status->revoked < 0 || status->jids < 0 || status->bytes < 0 ||
-	       status->free_bytes < 0 ? -EIO : 0;
+	return status->rows < 0 || status->undelivered < 0 || status->revoked < 0 || status->jids < 0 ||
+			       status->bytes < 0 || status->free_bytes < 0
+		       ? -EIO
+		       : 0;
 }

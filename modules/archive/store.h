@@ -27,12 +27,12 @@ void store_free(struct store **store);
 /* Every write begins with it: what was learnt from a transaction that was rolled back is forgotten. */
 void store_begin(struct store *store, struct sqlite3 *db);
 
-/* The number of a folded bare JID: above 0; 0: unknown and not to be added; -errno. It is not told of a savepoint that is rolled
- * back: only what stands in none may add. */
+/* The number of a folded bare JID: above 0; 0: unknown and not to be added; -errno. It is not told of a savepoint that
+ * is rolled back: only what stands in none may add. */
 int64_t store_jid(struct store *store, struct sqlite3 *db, const char *bare, bool add);
 
-/* Adds RECORD; *ROW is its number and *TIME its time. When this sender and id are there with the same recipient and body: 0,
- * *ROW 0 and *TIME of the row. -EEXIST: with others; -errno. */
+/* Adds RECORD; *ROW is its number and *TIME its time. When this sender and id are there with the same recipient and
+ * body: 0, *ROW 0 and *TIME of the row. -EEXIST: with others; -errno. */
 int store_insert(struct store *store, struct sqlite3 *db, const struct record *record, uint64_t *row, int64_t *time);
 
 /* Flags only grow. Rows that are gone, or have the flag or a higher one already, are no error. */
@@ -48,11 +48,11 @@ struct store_sweep {
 /* 1: call again in another write; 0: done; -errno. */
 int store_sweep(struct sqlite3 *db, struct store_sweep *sweep);
 
-/* Puts NOTICE in the place of the message ID of its sender, which goes to the table revoked. PARTNERS are others who may have
- * written ID (NULL-terminated, folded bare JIDs). 0, also when it was revoked before; -EACCES: somebody else's, or older than
- * OLDEST; -ENOENT: unknown between these two. */
-int store_revoke(struct store *store, struct sqlite3 *db, const struct record *notice, const char *id, int64_t oldest, int64_t now,
-                 const char *const *partners);
+/* Puts NOTICE in the place of the message ID of its sender, which goes to the table revoked. PARTNERS are others who
+ * may have written ID (NULL-terminated, folded bare JIDs). 0, also when it was revoked before; -EACCES: somebody
+ * else's, or older than OLDEST; -ENOENT: unknown between these two. */
+int store_revoke(struct store *store, struct sqlite3 *db, const struct record *notice, const char *id, int64_t oldest,
+		 int64_t now, const char *const *partners);
 
 /* ---- keeping it small: in steps of STORE_STEP rows ---- */
 

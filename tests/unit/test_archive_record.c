@@ -108,7 +108,9 @@ static void a_body_behind_other_children_stays_there(void **state)
 static void the_limits_of_numbers_come_back(void **state)
 {
 	(void)state;
-	static const char *const numbers[] = { "-1", "9223372036854775807", "-9223372036854775808", "9223372036854775808", "", "1 ", "0x1", "-0" };
+	static const char *const numbers[] = {
+		"-1", "9223372036854775807", "-9223372036854775808", "9223372036854775808", "", "1 ", "0x1", "-0"
+	};
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
 		struct stk_stanza *stanza = make("a@d/r", "b@d", "x");
 		stk_node_set(body_of(stanza), "msgType", numbers[i]);
@@ -151,7 +153,13 @@ static void a_damaged_row_makes_no_stanza(void **state)
 {
 	(void)state;
 	char damaged[] = "{\"message\":";
-	struct record record = { .sender = "a@d", .recipient = "b@d", .id = "1", .body = "x", .more = damaged, .time = 1, .type = RECORD_CHAT };
+	struct record record = { .sender = "a@d",
+				 .recipient = "b@d",
+				 .id = "1",
+				 .body = "x",
+				 .more = damaged,
+				 .time = 1,
+				 .type = RECORD_CHAT };
 	assert_null(record_stanza(&record));
 	record.more = NULL;
 	record.type = 5;

@@ -67,8 +67,16 @@ static int64_t get(const char *sql)
 
 static struct record message(const char *sender, const char *recipient, const char *id, int64_t time)
 {
-	return (struct record){ .sender = sender, .recipient = recipient, .id = id, .body = "text", .time = time, .type = RECORD_CHAT,
-		                .kind = 1, .client = 3, .version = 200012, .resource = "R1" };
+	return (struct record){ .sender = sender,
+				.recipient = recipient,
+				.id = id,
+				.body = "text",
+				.time = time,
+				.type = RECORD_CHAT,
+				.kind = 1,
+				.client = 3,
+				.version = 200012,
+				.resource = "R1" };
 }
 
 static int put(const struct record *record, uint64_t *row, int64_t *time)
@@ -274,8 +282,11 @@ static void the_author_revokes_in_time_and_nobody_else_does(void **state)
 	assert_int_equal(revoke_by("a@d", "b@d", "m1", 1121), -EACCES);
 	assert_int_equal(get("SELECT count(*) FROM revoked"), 0);
 	assert_int_equal(revoke_by("a@d", "b@d", "m1", 1120), 0);
-	assert_int_equal(get("SELECT count(*) FROM messages WHERE type = 14 AND kind = -1 AND body = '[notice]' AND time = 1000 AND flag = 0"), 1);
-	assert_int_equal(get("SELECT count(*) FROM revoked WHERE type = 6 AND kind = 1 AND body = 'text' AND at = 1120"), 1);
+	assert_int_equal(
+		get("SELECT count(*) FROM messages WHERE type = 14 AND kind = -1 AND body = '[notice]' AND time = 1000 AND flag = 0"),
+		1);
+	assert_int_equal(
+		get("SELECT count(*) FROM revoked WHERE type = 6 AND kind = 1 AND body = 'text' AND at = 1120"), 1);
 	assert_int_equal(revoke_by("a@d", "b@d", "m1", 9999), 0); /* again, however late */
 	assert_int_equal(get("SELECT count(*) FROM revoked"), 1);
 	struct record again = message("a@d", "b@d", "m1", 2000);
@@ -337,7 +348,9 @@ static void a_talk_has_both_directions_in_order_and_pages_without_gaps(void **st
 		snprintf(id, sizeof(id), "n%d", i);
 		add("c@d", "b@d", id, 100 + i);
 	}
-	struct store_talk talk = { .user = jid("a@d"), .partner = jid("b@d"), .from = { -1, INT64_MAX }, .to = { 1000, 0 }, .most = 7 };
+	struct store_talk talk = {
+		.user = jid("a@d"), .partner = jid("b@d"), .from = { -1, INT64_MAX }, .to = { 1000, 0 }, .most = 7
+	};
 	size_t at = 0;
 	for (struct found found = { .count = 1 }; found.count; at += found.count) {
 		found = (struct found){ 0 };
@@ -348,8 +361,12 @@ static void a_talk_has_both_directions_in_order_and_pages_without_gaps(void **st
 		}
 	}
 	assert_int_equal(at, 20);
-	talk = (struct store_talk){ .user = jid("b@d"), .partner = jid("a@d"), .from = { 100, INT64_MAX }, .to = { 104, 0 },
-		                    .newest_first = true, .most = 50 };
+	talk = (struct store_talk){ .user = jid("b@d"),
+				    .partner = jid("a@d"),
+				    .from = { 100, INT64_MAX },
+				    .to = { 104, 0 },
+				    .newest_first = true,
+				    .most = 50 };
 	struct found found = { 0 };
 	assert_int_equal(store_each_of_talk(db, &talk, note, &found), 0);
 	assert_int_equal(found.count, 12); /* the times 101, 102 and 103 */
@@ -361,7 +378,9 @@ static void a_talk_with_oneself_has_each_message_once(void **state)
 {
 	(void)state;
 	add("a@d", "a@d", "m1", 1);
-	struct store_talk talk = { .user = jid("a@d"), .partner = jid("a@d"), .from = { -1, INT64_MAX }, .to = { 1000, 0 }, .most = 7 };
+	struct store_talk talk = {
+		.user = jid("a@d"), .partner = jid("a@d"), .from = { -1, INT64_MAX }, .to = { 1000, 0 }, .most = 7
+	};
 	struct found found = { 0 };
 	assert_int_equal(store_each_of_talk(db, &talk, note, &found), 0);
 	assert_int_equal(found.count, 1);
@@ -400,8 +419,10 @@ static void no_statement_looks_at_more_rows_than_it_must(void **state)
 		sqlite3_finalize(stmt);
 		/* What is sorted: a recipient with too many rows, and one page of each direction of a talk. */
 		const char *sort = strstr(plan, "TEMP B-TREE"), *second = sort ? strstr(sort + 1, "TEMP B-TREE") : NULL;
-		bool sorts = strstr(sql, "UNION") ? second && strstr(second + 1, "TEMP B-TREE") : sort && !strstr(sql, "OFFSET ?2");
-		if (strstr(plan, "SCAN messages") || sorts || (strstr(sql, "WHERE id = ?1 AND recipient") && !strstr(plan, "messages_id (id=?)"))) {
+		bool sorts = strstr(sql, "UNION") ? second && strstr(second + 1, "TEMP B-TREE")
+						  : sort && !strstr(sql, "OFFSET ?2");
+		if (strstr(plan, "SCAN messages") || sorts ||
+		    (strstr(sql, "WHERE id = ?1 AND recipient") && !strstr(plan, "messages_id (id=?)"))) {
 			fail_msg("%s: %s", sql, plan);
 		}
 	}
@@ -487,8 +508,10 @@ static void people_read_the_view(void **state)
 {
 	(void)state;
 	add("a@d", "b@d", "m1", 1614599258867);
-	assert_int_equal(get("SELECT count(*) FROM history WHERE sender = 'a@d' AND recipient = 'b@d' AND type = 'chat' AND state = 'undelivered' "
-	                     "AND at GLOB '2021-03-01 [0-2][0-9]:47:38.867' AND id = 'm1' AND body = 'text'"), 1);
+	assert_int_equal(
+		get("SELECT count(*) FROM history WHERE sender = 'a@d' AND recipient = 'b@d' AND type = 'chat' AND state = 'undelivered' "
+		    "AND at GLOB '2021-03-01 [0-2][0-9]:47:38.867' AND id = 'm1' AND body = 'text'"),
+		1);
 }
 
 static void the_table_of_types_says_what_the_server_means(void **state)
@@ -499,7 +522,8 @@ static void the_table_of_types_says_what_the_server_means(void **state)
 		char sql[96];
 		const char *of = record_type_name(type);
 		if (of) {
-			snprintf(sql, sizeof(sql), "SELECT count(*) FROM types WHERE id = %d AND name = '%s'", type, of);
+			snprintf(sql, sizeof(sql), "SELECT count(*) FROM types WHERE id = %d AND name = '%s'", type,
+				 of);
 			assert_int_equal(get(sql), 1);
 			assert_int_equal(record_type(of), type);
 			count++;
