@@ -366,6 +366,15 @@ def test_the_driver_runs_a_server_of_its_own():
     assert start["ready_ms"] > 0 and start["rss_kib"] > 1000
 
 
+def test_a_driver_that_cannot_start_leaves_no_folder_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run = Run("--build", "/nonexistent", "login", command=[sys.executable, script("run")])
+    assert run.status == 1 and "build first" in run.err
+    run = Run("--build", BUILD, "--set", "listen.tls=nonsense", "login", command=[sys.executable, script("run")])
+    assert run.status == 1 and "nonsense" in run.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_comparison_prints_a_table():
     done = Run("--xmppload", "/bin/true", "--only", "startalkd", "--build", BUILD, "--runs", 1, "--seconds", 1, "--settle", 0, "--sessions", 10,
                "--pairs", 2, command=[sys.executable, script("compare")])
