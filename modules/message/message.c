@@ -42,6 +42,7 @@ static const struct stk_option options[] = {
 
 /* Who sends: a session, or the modules. Outlives the session while messages are on their way. */
 struct sender {
+	struct sender *next, **at; /* of the module's */
 	struct parcel *first, **last;
 	uint64_t session; /* id; 0: modules */
 	size_t count;
@@ -50,25 +51,38 @@ struct sender {
 
 /* ---- queues ---- */
 
-static struct sender *new_sender(uint64_t session)
+static struct sender *new_sender(struct state *state, uint64_t session)
 {
 	struct sender *sender = calloc(1, sizeof(*sender));
-	if (sender) {
-		sender->session = session;
-		sender->last = &sender->first;
+	if (!sender) {
+		return NULL;
 	}
+	*sender = (struct sender){ .next = state->senders, .at = &state->senders, .session = session, .last = &sender->first };
+	if (state->senders) {
+		state->senders->at = &sender->next;
+	}
+	state->senders = sender;
 	return sender;
+}
+
+static void free_sender(struct sender *sender)
+{
+	*sender->at = sender->next;
+	if (sender->next) {
+		sender->next->at = sender->at;
+	}
+	free(sender);
 }
 
 static struct sender *sender_of(struct stk_module *module, struct stk_session *session)
 {
-	const struct state *state = stk_data(module);
+	struct state *state = stk_data(module);
 	if (!session) {
 		return state->modules;
 	}
 	struct sender *sender = stk_session_get(session, state->slot);
 	if (!sender) {
-		sender = new_sender(stk_session_id(session));
+		sender = new_sender(state, stk_session_id(session));
 		stk_session_set(session, state->slot, sender);
 	}
 	return sender;
@@ -79,7 +93,7 @@ static void leave_sender(void *data)
 	struct sender *sender = data;
 	sender->gone = true;
 	if (!sender->first) {
-		free(sender);
+		free_sender(sender);
 	}
 }
 
@@ -113,13 +127,18 @@ static void drain(struct stk_module *module, struct sender *sender)
 		free(parcel);
 	}
 	if (sender->gone && !sender->first) {
-		free(sender);
+		free_sender(sender);
 	}
 }
 
 static void on_stored(int status, uint64_t row, int64_t time, void *arg)
 {
 	struct parcel *parcel = arg;
+	if (!parcel->module) {
+		stk_stanza_unref(parcel->stanza); /* when it is stored, it waits in the archive */
+		free(parcel);
+		return;
+	}
 	parcel->ready = true;
 	parcel->status = status;
 	parcel->row = row;
@@ -283,11 +302,27 @@ static int check(const void *arg, char *err, size_t errlen)
 	return 0;
 }
 
+/* What the archive still has comes back to nobody; the rest waits behind it and goes. */
+static void leave_parcels(struct sender *sender)
+{
+	while (sender->first) {
+		struct parcel *parcel = sender->first;
+		sender->first = parcel->next;
+		if (parcel->ready) {
+			stk_stanza_unref(parcel->stanza);
+			free(parcel);
+		} else {
+			parcel->module = NULL;
+		}
+	}
+}
+
 static void unload(struct stk_module *module)
 {
 	struct state *state = stk_data(module);
-	if (state) {
-		free(state->modules);
+	while (state && state->senders) {
+		leave_parcels(state->senders);
+		free_sender(state->senders);
 	}
 	free(state);
 	stk_set_data(module, NULL);
@@ -296,7 +331,7 @@ static void unload(struct stk_module *module)
 static int start(struct stk_module *module, struct state *state)
 {
 	state->archive = stk_use(module, "archive", 1, 0);
-	state->modules = new_sender(0);
+	state->modules = new_sender(state, 0);
 	if (!state->archive || !state->modules) {
 		return -ENOMEM;
 	}

@@ -31,6 +31,7 @@ enum deliver_to { DELIVER_HIGHEST, DELIVER_ALL };
 struct state {
 	const struct conf *conf;
 	struct stk_service *archive;
+	struct sender *senders; /* all of them */
 	struct sender *modules; /* what modules send has one queue */
 	int slot;               /* of each session's struct sender */
 };
@@ -38,7 +39,7 @@ struct state {
 /* A message on its way, as it goes through the queue of its sender. */
 struct parcel {
 	struct parcel *next;
-	struct stk_module *module;
+	struct stk_module *module; /* NULL: unloaded while the archive was at work */
 	struct sender *sender;
 	struct stk_stanza *stanza; /* one reference */
 	const struct kind *kind;

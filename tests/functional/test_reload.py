@@ -116,3 +116,19 @@ def test_nothing_is_lost_while_modules_come_and_go(make_server, connect):
     threads[1].join(20)
     assert not any(thread.is_alive() for thread in threads)
     assert got == sent and len(sent) > 5
+
+
+def test_the_module_that_delivers_can_go_while_the_archive_is_at_work(server, connect):
+    alice, bob = connect(server).login(tls=False), connect(server, "bob").login(tls=False)
+    for turn in range(5):
+        sent = [alice.message("bob@example.org", f"{turn} {i}", message_id=f"m-{turn}-{i}") for i in range(200)]
+        server.plugin("36-message", None)
+        reload(server)
+        assert is_refused(alice, alice.message("bob@example.org", message_id=f"refused-{turn}"), "503")
+        server.plugin("36-message", "[message]")
+        reload(server)
+        alice.message("bob@example.org", "the last", message_id=f"last-{turn}")
+        alice.receipt(f"last-{turn}")
+        bob.expect(wire.CHAT, where=lambda frame: frame.inner.messageId == f"last-{turn}")
+        assert len(sent) == 200
+    assert alice.ping() and bob.ping()
