@@ -22,7 +22,11 @@ int stk_handle(struct stk_module *module, const struct stk_match *match, stk_sta
 	if (module->state != MODULE_LOADING) {
 		return -EPERM;
 	}
-	if (match->size < sizeof(*match) || match->element < STK_IQ || match->element > STK_PRESENCE || !fn) {
+	char domain[STK_JID_MAX + 1] = "";
+	bool has_domain = match->size >= offsetof(struct stk_match, domain) + sizeof(match->domain);
+	const char *wanted = has_domain ? match->domain : NULL;
+	if (match->size < offsetof(struct stk_match, domain) || match->element < STK_IQ || match->element > STK_PRESENCE || !fn ||
+	    (wanted && stk_jid_fold(wanted, domain, sizeof(domain)) < 0)) {
 		return -EINVAL;
 	}
 	struct handler *handler = calloc(1, sizeof(*handler));
@@ -32,12 +36,51 @@ int stk_handle(struct stk_module *module, const struct stk_match *match, stk_sta
 	*handler = (struct handler){ .module = module, .element = match->element, .fn = fn, .arg = arg };
 	handler->type = match->type ? strdup(match->type) : NULL;
 	handler->xmlns = match->xmlns ? strdup(match->xmlns) : NULL;
+	handler->domain = wanted ? strdup(domain) : NULL;
 	struct handler **last = &module->handlers;
 	while (*last) {
 		last = &(*last)->next;
 	}
 	*last = handler;
-	return (match->type && !handler->type) || (match->xmlns && !handler->xmlns) ? -ENOMEM : 0;
+	bool whole = !match->type == !handler->type && !match->xmlns == !handler->xmlns && !wanted == !handler->domain;
+	return whole ? 0 : -ENOMEM;
+}
+
+int stk_domain(struct stk_module *module, const char *domain)
+{
+	struct module_registry *registry = &module->server->modules;
+	char folded[STK_JID_MAX + 1];
+	struct stk_jid parts;
+	if (module->state != MODULE_LOADING) {
+		return -EPERM;
+	}
+	if (!domain || stk_jid_parse(&parts, domain) < 0 || parts.node_len || parts.resource_len ||
+	    stk_jid_fold(domain, folded, sizeof(folded)) < 0) {
+		return -EINVAL;
+	}
+	const char *const *own = module->server->settings->server.domains;
+	while (*own && strcmp(*own, folded) != 0) {
+		own++;
+	}
+	const struct served *other = registry->domains;
+	while (other && (!module_counts(other->module) || strcmp(other->name, folded) != 0)) {
+		other = other->next;
+	}
+	if (*own || other) {
+		log_write(LOG_ERR, "module: %s: domain %s is served by %s%s already", module->name, folded, *own ? "the server" : "module ",
+		          *own ? "" : other->module->name);
+		return -EEXIST;
+	}
+	size_t size = strlen(folded) + 1;
+	struct served *served = malloc(sizeof(*served) + size);
+	if (!served) {
+		return -ENOMEM;
+	}
+	served->next = registry->domains;
+	served->module = module;
+	memcpy(served->name, folded, size);
+	registry->domains = served;
+	return 0;
 }
 
 int stk_on(struct stk_module *module, enum stk_hook kind, int priority, stk_hook_fn *fn, void *arg)
@@ -197,7 +240,15 @@ void stk_timer_stop(struct stk_timer **timer)
 	}
 }
 
+/* They stay until the module has been unloaded: it may still stop them itself. */
 void modapi_stop_timers(struct stk_module *module)
+{
+	for (struct stk_timer *timer = module->timers; timer; timer = timer->next) {
+		ev_timer_stop(module->server->ev, &timer->ev);
+	}
+}
+
+void modapi_free_timers(struct stk_module *module)
 {
 	while (module->timers) {
 		free_timer(module->timers);
@@ -221,7 +272,7 @@ void stk_watch_set(struct stk_watch *watch, unsigned events)
 	struct ev_loop *ev = watch->module->server->ev;
 	int wanted = (events & STK_READ ? EV_READ : 0) | (events & STK_WRITE ? EV_WRITE : 0);
 	ev_io_stop(ev, &watch->ev);
-	if (wanted) {
+	if (wanted && watch->module->state != MODULE_CLOSING) {
 		ev_io_set(&watch->ev, watch->ev.fd, wanted);
 		ev_io_start(ev, &watch->ev);
 	}
@@ -264,6 +315,13 @@ void stk_watch_stop(struct stk_watch **watch_ptr)
 }
 
 void modapi_stop_watches(struct stk_module *module)
+{
+	for (struct stk_watch *watch = module->watches; watch; watch = watch->next) {
+		ev_io_stop(module->server->ev, &watch->ev);
+	}
+}
+
+void modapi_free_watches(struct stk_module *module)
 {
 	while (module->watches) {
 		struct stk_watch *watch = module->watches;
@@ -327,7 +385,7 @@ void stk_status(struct stk_module *module, struct stk_status *status)
 {
 	const struct server *server = module->server;
 	struct stk_status all = { .size = status->size, .version = STK_VERSION, .started_at = server->started_at };
-	all.connections = loop_connections(server->loop);
+	all.connections = loop_connections(server->loop) + server->carried;
 	all.sessions = server->sessions.bound;
 	all.users = session_users(server);
 	memcpy(status, &all, status->size < sizeof(all) ? status->size : sizeof(all));

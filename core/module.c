@@ -16,11 +16,13 @@
 
 #include <uthash.h>
 
+#include "core/ask.h"
 #include "core/log.h"
 #include "core/modapi.h"
 #include "core/pending.h"
 #include "core/sasl.h"
 #include "core/server.h"
+#include "core/transport.h"
 
 #include <startalkd/service.h>
 
@@ -53,37 +55,57 @@ void module_leave(const struct stk_module *module, const char *what, double ente
 
 /* ---- registry ---- */
 
-static bool make_key(char *out, int element, const char *type, const char *xmlns)
+static bool make_key(char *out, int element, const char *type, const char *xmlns, const char *domain)
 {
-	return snprintf(out, KEY_MAX, "%d\n%s\n%s", element, type ? type : "\n", xmlns ? xmlns : "\n") < KEY_MAX;
+	return snprintf(out, KEY_MAX, "%d\n%s\n%s\n%s", element, type ? type : "\n", xmlns ? xmlns : "\n", domain ? domain : "") < KEY_MAX;
 }
 
-static struct handler *lookup(const struct module_registry *registry, int element, const char *type, const char *xmlns)
+static struct handler *lookup(const struct module_registry *registry, int element, const char *type, const char *xmlns,
+                              const char *domain)
 {
 	char key[KEY_MAX];
 	struct registry_table *entry = NULL;
-	if (make_key(key, element, type, xmlns)) {
+	if (make_key(key, element, type, xmlns, domain)) {
 		HASH_FIND_STR(registry->handlers, key, entry);
 	}
 	return entry ? entry->handler : NULL;
 }
 
-const struct handler *module_find_handler(const struct server *server, const struct stk_stanza *stanza)
+static struct handler *lookup_best(const struct module_registry *registry, const struct stk_stanza *stanza, const char *domain)
 {
-	const struct module_registry *registry = &server->modules;
 	int element = (int)stk_stanza_element(stanza);
 	const char *type = stk_stanza_type(stanza), *xmlns = stk_stanza_xmlns(stanza);
 	struct handler *handler = NULL;
 	if (type && xmlns) {
-		handler = lookup(registry, element, type, xmlns);
+		handler = lookup(registry, element, type, xmlns, domain);
 	}
 	if (!handler && xmlns) {
-		handler = lookup(registry, element, NULL, xmlns);
+		handler = lookup(registry, element, NULL, xmlns, domain);
 	}
 	if (!handler && type) {
-		handler = lookup(registry, element, type, NULL);
+		handler = lookup(registry, element, type, NULL, domain);
 	}
-	return handler ? handler : lookup(registry, element, NULL, NULL);
+	return handler ? handler : lookup(registry, element, NULL, NULL, domain);
+}
+
+const char *module_find_domain(const struct server *server, const char *folded)
+{
+	const struct served *served = server->modules.domains;
+	while (served && (served->module->state != MODULE_LIVE || strcmp(served->name, folded) != 0)) {
+		served = served->next;
+	}
+	return served ? served->name : NULL;
+}
+
+/* In a domain that a module serves nothing acts that was not made for it. */
+const struct handler *module_find_handler(const struct server *server, const struct stk_stanza *stanza, const char *domain)
+{
+	const struct module_registry *registry = &server->modules;
+	struct handler *handler = domain && registry->narrow ? lookup_best(registry, stanza, domain) : NULL;
+	if (handler || (domain && registry->domains && module_find_domain(server, domain))) {
+		return handler;
+	}
+	return lookup_best(registry, stanza, NULL);
 }
 
 bool module_has_user(struct server *server, const char *bare)
@@ -139,14 +161,15 @@ static int publish(struct module_registry *registry, struct stk_module *module)
 {
 	for (struct handler *handler = module->handlers; handler; handler = handler->next) {
 		char key[KEY_MAX];
-		struct handler *other = lookup(registry, (int)handler->element, handler->type, handler->xmlns);
+		struct handler *other = lookup(registry, (int)handler->element, handler->type, handler->xmlns, handler->domain);
 		if (other) {
-			log_write(LOG_ERR, "module: %s: %s type %s xmlns %s belongs to module %s already; disable one of them",
+			log_write(LOG_ERR, "module: %s: %s type %s xmlns %s%s%s belongs to module %s already; disable one of them",
 			          module->name, element_name((int)handler->element), handler->type ? handler->type : "*",
-			          handler->xmlns ? handler->xmlns : "*", other->module->name);
+			          handler->xmlns ? handler->xmlns : "*", handler->domain ? " in " : "", handler->domain ? handler->domain : "",
+			          other->module->name);
 			return -EEXIST;
 		}
-		make_key(key, (int)handler->element, handler->type, handler->xmlns);
+		make_key(key, (int)handler->element, handler->type, handler->xmlns, handler->domain);
 		size_t len = strlen(key);
 		struct registry_table *entry = calloc(1, sizeof(*entry) + len + 1);
 		if (!entry) {
@@ -159,6 +182,7 @@ static int publish(struct module_registry *registry, struct stk_module *module)
 			free(entry);
 			return -ENOMEM;
 		}
+		registry->narrow += handler->domain != NULL;
 	}
 	return 0;
 }
@@ -169,7 +193,22 @@ static void unpublish(struct module_registry *registry, const struct stk_module 
 	HASH_ITER (hh, registry->handlers, entry, next) {
 		if (entry->handler->module == module) {
 			HASH_DEL(registry->handlers, entry);
+			registry->narrow -= entry->handler->domain != NULL;
 			free(entry);
+		}
+	}
+}
+
+static void withdraw_domains(struct module_registry *registry, const struct stk_module *module)
+{
+	struct served **at = &registry->domains;
+	while (*at) {
+		struct served *served = *at;
+		if (served->module == module) {
+			*at = served->next;
+			free(served);
+		} else {
+			at = &served->next;
 		}
 	}
 }
@@ -182,6 +221,7 @@ static void withdraw(struct module_registry *registry, struct stk_module *module
 		module->handlers = handler->next;
 		free(handler->type);
 		free(handler->xmlns);
+		free(handler->domain);
 		free(handler);
 	}
 	for (int kind = 0; kind < STK_HOOKS; kind++) {
@@ -197,6 +237,7 @@ static void withdraw(struct module_registry *registry, struct stk_module *module
 		}
 	}
 	service_withdraw(module);
+	withdraw_domains(registry, module);
 	struct mech **at = &registry->mechs;
 	while (*at) {
 		struct mech *mech = *at;
@@ -585,6 +626,9 @@ static void free_slots(struct server *server, const struct stk_module *module)
 static void stop_acting(struct stk_module *module)
 {
 	unpublish(&module->server->modules, module);
+	transport_withdraw(module);
+	session_reap(module->server);
+	ask_withdraw(module);
 	modapi_stop_timers(module);
 	modapi_stop_watches(module);
 	pending_cancel(module);
@@ -600,6 +644,8 @@ static void unload(struct stk_module *module)
 	if (module->loaded && module->def->unload) {
 		module->def->unload(module);
 	}
+	modapi_free_timers(module);
+	modapi_free_watches(module);
 	module_discard(module);
 }
 
@@ -679,7 +725,7 @@ void server_print_plan(const struct server *server, FILE *out)
 {
 	static const char *const kinds[STK_HOOKS] = {
 		"session-bound", "session-available", "session-closed", "stanza-in", "stanza-out", "route", "sent", "delivered",
-		"session-eligible",
+		"session-eligible", "session-opened", "undelivered",
 	};
 	fprintf(out, "modules, in load order:\n");
 	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {
@@ -693,11 +739,19 @@ void server_print_plan(const struct server *server, FILE *out)
 	for (const struct provided *provided = server->modules.provided; provided; provided = provided->next) {
 		fprintf(out, "  %-16s %-8s %u.%u\n", provided->name, provided->module->name, provided->major, provided->minor);
 	}
-	fprintf(out, "handlers (element, type, xmlns, module; the most exact match is taken):\n");
+	fprintf(out, "domains:\n");
+	for (const char *const *domain = server->settings->server.domains; *domain; domain++) {
+		fprintf(out, "  %s\n", *domain);
+	}
+	for (const struct served *served = server->modules.domains; served; served = served->next) {
+		fprintf(out, "  %-40s %s\n", served->name, served->module->name);
+	}
+	fprintf(out, "handlers (element, type, xmlns, module, domain; the most exact match is taken):\n");
 	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {
 		for (const struct handler *handler = module->handlers; handler; handler = handler->next) {
-			fprintf(out, "  %-9s %-7s %-40s %s\n", element_name((int)handler->element), handler->type ? handler->type : "*",
-			        handler->xmlns ? handler->xmlns : "*", module->name);
+			fprintf(out, "  %-9s %-7s %-40s %s%s%s\n", element_name((int)handler->element), handler->type ? handler->type : "*",
+			        handler->xmlns ? handler->xmlns : "*", module->name, handler->domain ? " " : "",
+			        handler->domain ? handler->domain : "");
 		}
 	}
 	fprintf(out, "hooks (in the order they run):\n");

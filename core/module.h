@@ -19,7 +19,7 @@ struct handler {
 	struct handler *next; /* of its module */
 	struct stk_module *module;
 	enum stk_element element;
-	char *type, *xmlns; /* NULL: any */
+	char *type, *xmlns, *domain; /* NULL: any */
 	stk_stanza_fn *fn;
 	void *arg;
 };
@@ -54,6 +54,13 @@ struct stk_watch {
 	struct stk_module *module;
 	stk_io_fn *fn;
 	void *arg;
+};
+
+/* A domain that a module serves beside those of the configuration. */
+struct served {
+	struct served *next;
+	struct stk_module *module;
+	char name[]; /* folded */
 };
 
 /* What a module offers to others. */
@@ -115,6 +122,8 @@ struct module_registry {
 	struct hook *hooks[STK_HOOKS];
 	struct mech *mechs;
 	struct provided *provided;
+	struct served *domains;
+	size_t narrow; /* live handlers that are for one domain only */
 	unsigned generation; /* grows when what is provided changes */
 	struct {
 		struct stk_module *module;
@@ -157,8 +166,10 @@ bool module_file_changed(const struct stk_module *module);
 void module_quiesce_all(struct server *server);
 void module_unload_all(struct server *server);
 
-/* The handler for a stanza, or NULL. */
-const struct handler *module_find_handler(const struct server *server, const struct stk_stanza *stanza);
+/* The handler for a stanza to somebody in DOMAIN, or NULL. */
+const struct handler *module_find_handler(const struct server *server, const struct stk_stanza *stanza, const char *domain);
+/* The name of the domain FOLDED if a live module serves it, or NULL. */
+const char *module_find_domain(const struct server *server, const char *folded);
 /* Is there an account of this folded bare JID? True when no module can tell. */
 bool module_has_user(struct server *server, const char *bare);
 const struct mech *module_find_mech(const struct server *server, const char *name);

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/ask.h"
 #include "core/log.h"
 #include "core/modapi.h"
 #include "core/pending.h"
 #include "core/sasl.h"
+#include "core/transport.h"
 
 #define BIND_XMLNS    "urn:ietf:params:xml:ns:xmpp-bind"
 #define STANZAS_XMLNS "urn:ietf:params:xml:ns:xmpp-stanzas"
@@ -104,11 +106,19 @@ static void send_back(struct stk_session *session, const struct stk_stanza *stan
 	router_deliver(session, answer);
 }
 
-void stk_bounce(struct stk_session *session, const struct stk_stanza *stanza, int error)
+/* Does a module look after STANZA, which nobody could be given? */
+static bool is_taken_over(struct server *server, struct stk_session *sender, struct stk_stanza *stanza, int error)
+{
+	struct stk_event event = { .size = sizeof(event), .hook = STK_UNDELIVERED, .session = sender, .stanza = stanza, .reason = error };
+	stanza_seal(stanza);
+	return module_run_hooks(server, &event) > STK_PASS;
+}
+
+void stk_bounce(struct stk_session *session, struct stk_stanza *stanza, int error)
 {
 	if (is_request(stanza)) {
 		send_iq_error(session, stanza, error);
-	} else if (stk_stanza_element(stanza) != STK_IQ) {
+	} else if (stk_stanza_element(stanza) != STK_IQ && !is_taken_over(session->server, session, stanza, error)) {
 		send_back(session, stanza, error);
 	}
 }
@@ -133,7 +143,7 @@ static int deliver_tracked(struct stk_session *session, struct stk_stanza *stanz
 		return -ECANCELED;
 	}
 	stanza_seal(stanza);
-	return loop_send_tracked(session->server->loop, session->id, stanza, mark, tell_sent);
+	return session_send(session, stanza, mark, tell_sent);
 }
 
 int router_deliver(struct stk_session *session, struct stk_stanza *stanza)
@@ -188,6 +198,40 @@ int stk_send_to(struct stk_session *session, struct stk_stanza *stanza)
 	return router_deliver(session, stanza);
 }
 
+/* The domain of a JID, if a module serves it. */
+static const char *served_by_module(const struct server *server, const struct stk_jid *parts)
+{
+	char domain[STK_JID_PART_MAX + 1], folded[STK_JID_MAX + 1];
+	if (!server->modules.domains) {
+		return NULL;
+	}
+	memcpy(domain, parts->domain, parts->domain_len);
+	domain[parts->domain_len] = '\0';
+	return stk_jid_fold(domain, folded, sizeof(folded)) == 0 ? module_find_domain(server, folded) : NULL;
+}
+
+static int call_handler(const struct handler *handler, struct stk_session *session, struct stk_stanza *stanza)
+{
+	double entered = module_enter();
+	int verdict = handler->fn(handler->module, session, stanza, handler->arg);
+	module_leave(handler->module, "handler", entered);
+	return verdict;
+}
+
+/* From a module to a module: there is no session, so nothing that has to be answered to one. */
+static int send_into_domain(struct server *server, struct stk_stanza *stanza, const char *domain)
+{
+	int rc = stanza_failed(stanza) ? -ENOMEM : -EOPNOTSUPP;
+	if (rc != -ENOMEM && stk_stanza_element(stanza) != STK_IQ) {
+		stanza_seal(stanza);
+		const struct handler *handler = module_find_handler(server, stanza, domain);
+		rc = handler ? call_handler(handler, NULL, stanza) : -ENOENT;
+		rc = rc == STK_PASS ? -ENOENT : rc < 0 ? rc : 1;
+	}
+	stk_stanza_unref(stanza);
+	return rc;
+}
+
 int stk_send(struct stk_module *module, struct stk_stanza *stanza)
 {
 	const char *to = stanza ? stk_stanza_to(stanza) : NULL;
@@ -195,6 +239,10 @@ int stk_send(struct stk_module *module, struct stk_stanza *stanza)
 	if (!to || stk_jid_parse(&parts, to) < 0) {
 		stk_stanza_unref(stanza);
 		return stanza ? -EINVAL : -ENOMEM;
+	}
+	const char *domain = served_by_module(module->server, &parts);
+	if (domain) {
+		return send_into_domain(module->server, stanza, domain);
 	}
 	struct stk_event event = { .size = sizeof(event), .hook = STK_ROUTE, .stanza = stanza };
 	int verdict = module_run_hooks(module->server, &event);
@@ -213,6 +261,9 @@ int stk_send(struct stk_module *module, struct stk_stanza *stanza)
 		each = next;
 	}
 	int rc = stanza_failed(stanza) ? -ENOMEM : count ? count : -ENOENT;
+	if (rc == -ENOENT && stk_stanza_element(stanza) != STK_IQ && is_taken_over(module->server, NULL, stanza, rc)) {
+		rc = 0;
+	}
 	stk_stanza_unref(stanza);
 	return rc;
 }
@@ -352,53 +403,53 @@ static void settle(struct stk_session *session, struct stk_stanza *stanza, const
 	}
 }
 
-static int call_handler(const struct handler *handler, struct stk_session *session, struct stk_stanza *stanza)
-{
-	double entered = module_enter();
-	int verdict = handler->fn(handler->module, session, stanza, handler->arg);
-	module_leave(handler->module, "handler", entered);
-	return verdict;
-}
+struct destination {
+	int error;          /* 0, -EINVAL: no JID, -EHOSTDOWN: no domain of ours, -ENOENT: nobody */
+	const char *domain; /* that it is in */
+};
 
-/* Can there be somebody at the stanza's destination? 0, -EINVAL: no JID, -EHOSTDOWN: no domain of ours, -ENOENT: nobody. A user's bare
- * JID is good whether the user is online or not; a request is for a session that is there. */
-static int check_destination(const struct stk_session *session, const struct stk_stanza *stanza)
+/* Where does TO lead? A user's bare JID is good whether the user is online or not; a request is for a session that is there;
+ * who is in a domain that a module serves is the module's to say. */
+static struct destination find_destination(const struct stk_session *session, const char *to, bool request)
 {
-	const char *to = stk_stanza_to(stanza);
+	struct destination none = { .error = -EINVAL };
 	struct stk_jid parts;
 	char bare[STK_JID_MAX + 1], folded[STK_JID_MAX + 1];
 	if (stk_jid_parse(&parts, to) < 0) {
-		return -EINVAL;
+		return none;
 	}
 	bool own = strncmp(to, session->bare, strlen(session->bare)) == 0; /* the usual spelling, checked below */
 	if (own && (to[strlen(session->bare)] == '\0' || to[strlen(session->bare)] == '/')) {
-		return 0;
+		return (struct destination){ .domain = session->domain };
 	}
 	if (stk_jid_bare(to, bare, sizeof(bare)) < 0 || stk_jid_fold(bare, folded, sizeof(folded)) < 0) {
-		return -EINVAL;
+		return none;
 	}
 	const char *at = strchr(folded, '@');
-	if (!serve_domain(session->server, at ? at + 1 : folded)) {
-		return -EHOSTDOWN;
+	const char *domain = serve_domain(session->server, at ? at + 1 : folded);
+	if (!domain) {
+		domain = module_find_domain(session->server, at ? at + 1 : folded);
+		return (struct destination){ .error = domain ? 0 : -EHOSTDOWN, .domain = domain };
 	}
-	bool foreign_resource = parts.resource_len && is_request(stanza) && !stk_jid_same(bare, session->bare);
+	bool foreign_resource = parts.resource_len && request && !stk_jid_same(bare, session->bare);
 	if (foreign_resource && !session_by_jid(session->server, to)) {
-		return -ENOENT;
+		return (struct destination){ .error = -ENOENT, .domain = domain };
 	}
-	return !at || session_of_user(session->server, bare) || module_has_user(session->server, folded) ? 0 : -ENOENT;
+	bool there = !at || session_of_user(session->server, bare) || module_has_user(session->server, folded);
+	return (struct destination){ .error = there ? 0 : -ENOENT, .domain = domain };
 }
 
 static void dispatch(struct stk_session *session, struct stk_stanza *stanza)
 {
 	struct server *server = session->server;
-	int destination = check_destination(session, stanza);
-	if (destination < 0) {
+	bool request = is_request(stanza);
+	struct destination destination = find_destination(session, stk_stanza_to(stanza), request);
+	if (destination.error < 0) {
 		log_write(LOG_DEBUG, "router: %s: nobody at %s", session->address, stk_stanza_to(stanza));
-		stk_bounce(session, stanza, destination);
+		stk_bounce(session, stanza, destination.error);
 		return;
 	}
 	struct stk_event event = { .size = sizeof(event), .hook = STK_STANZA_IN, .session = session, .stanza = stanza };
-	bool request = is_request(stanza);
 	int verdict = module_run_hooks(server, &event);
 	stanza_seal(stanza);
 	if (verdict != STK_PASS) {
@@ -410,7 +461,7 @@ static void dispatch(struct stk_session *session, struct stk_stanza *stanza)
 		}
 		return;
 	}
-	const struct handler *handler = module_find_handler(server, stanza);
+	const struct handler *handler = module_find_handler(server, stanza, destination.domain);
 	if (handler && request) {
 		((struct request *)stanza_context(stanza))->module = handler->module;
 	}
@@ -447,7 +498,10 @@ static void input_stanza(struct stk_session *session, struct stk_stanza *stanza)
 	}
 	bool request = is_request(stanza);
 	if (element == STK_IQ && !request) {
-		log_write(LOG_DEBUG, "router: %s: an IQ that answers nothing", session->address);
+		if (!ask_answered(session, stanza)) {
+			log_write(LOG_DEBUG, "router: %s: an IQ that answers nothing", session->address);
+		}
+		session_run_due(session);
 		return;
 	}
 	const char *xmlns = stk_stanza_xmlns(stanza);
@@ -486,6 +540,8 @@ static void input(struct stk_session *session, struct event *event)
 		stk_session_end(session, 222, "from is not your own");
 	} else if (session->state == SESSION_STREAM) {
 		input_stream(session, stanza);
+	} else if (session->state == SESSION_AUTH && stanza_element(stanza) == STANZA_AUTH) {
+		sasl_continue(session, stanza);
 	} else if (session->state == SESSION_LOGGED_IN || session->state == SESSION_BOUND) {
 		input_stanza(session, stanza);
 	}
@@ -504,13 +560,15 @@ static void on_event(struct server *server, struct event *event)
 			if (session) {
 				session_gone(session);
 			}
+		} else {
+			session_tell_opened(session);
 		}
 		break;
 	case EVENT_STANZA:
 		if (session) {
 			input(session, event);
 			if (session->state == SESSION_STREAM) {
-				loop_command(server->loop, COMMAND_RESUME, session->id, NULL, NULL);
+				session_go_on(session);
 			}
 		}
 		break;
@@ -531,7 +589,7 @@ static void on_event(struct server *server, struct event *event)
 	case EVENT_BROKEN:
 		if (session) {
 			stk_session_end(session, event->code, event->why);
-		} else {
+		} else if (!(event->conn & TRANSPORT_IDS)) {
 			loop_command(server->loop, COMMAND_END, event->conn, NULL, NULL);
 		}
 		break;

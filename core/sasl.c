@@ -15,9 +15,11 @@
 #include "core/log.h"
 #include "core/router.h"
 #include "core/server.h"
+#include "core/transport.h"
 
 struct stk_auth {
 	struct stk_session *session;
+	bool challenged;         /* the client has to say more */
 	const struct mech *mech; /* NULL: none was found, or the module has ended the exchange */
 	double arrived; /* seconds since the epoch */
 	struct ev_timer later; /* until a failure is told */
@@ -68,13 +70,17 @@ static struct stk_stanza *answer_stanza(int element, const char *name, const str
 
 static void tell_failure(struct stk_session *session, const char *reason)
 {
+	session->state = SESSION_STREAM;
+	if (session->carrier) {
+		transport_tell_login(session, NULL, reason);
+		return;
+	}
 	struct stk_stanza *stanza = answer_stanza(STANZA_FAILURE, "failure", session);
 	if (stanza) {
 		stk_node_set(stanza_root(stanza), "reason", reason);
 	}
-	session->state = SESSION_STREAM;
 	router_deliver(session, stanza);
-	loop_command(session->server->loop, COMMAND_RESUME, session->id, NULL, NULL);
+	session_go_on(session);
 }
 
 static void on_later(struct ev_loop *ev, struct ev_timer *timer, int events)
@@ -174,40 +180,45 @@ void stk_auth_refusals(struct stk_module *module, const char *user, stk_refusal_
 	refusals_each(module->server->refusals, user, each, arg);
 }
 
-static int become(struct stk_session *session, const char *user)
+static void tell_success(struct stk_session *session, const char *id, const char *user)
 {
-	char bare[STK_JID_MAX + 1];
-	struct stk_jid parts;
-	if (snprintf(bare, sizeof(bare), "%s@%s", user, session->domain) >= (int)sizeof(bare) ||
-	    stk_jid_parse(&parts, bare) < 0) {
-		return -EINVAL;
+	if (session->carrier) {
+		transport_tell_login(session, user, NULL);
+		return;
 	}
-	session->bare = strdup(bare);
-	return session->bare ? 0 : -ENOMEM;
+	struct stk_stanza *stanza = answer_stanza(STANZA_SUCCESS, "success", session);
+	if (stanza) {
+		stk_node_set(stanza_root(stanza), "id", id);
+		stk_node_set(stanza_root(stanza), "user", user);
+	}
+	router_deliver(session, stanza);
+	loop_command(session->server->loop, COMMAND_LOGIN, session->id, NULL, session->bare);
+	session_go_on(session);
 }
 
 void stk_auth_succeed(struct stk_auth *auth, const char *user)
 {
 	struct stk_session *session = auth->session;
-	struct server *server = session->server;
-	if (become(session, user) < 0) {
+	if (session_log_in(session, user) < 0) {
 		stk_auth_fail(auth, user, NULL, "the account's name is no JID");
 		return;
 	}
 	end_try(auth, true);
 	session->login_at = (int64_t)(auth->arrived * 1000);
-	session->state = SESSION_LOGGED_IN;
-	struct stk_stanza *stanza = answer_stanza(STANZA_SUCCESS, "success", session);
-	if (stanza) {
-		stk_node_set(stanza_root(stanza), "id", auth->id);
-		stk_node_set(stanza_root(stanza), "user", user);
-	}
 	log_write(LOG_INFO, "login: %s: ok (%s%s)", session->bare, session->address, session->secure ? ", TLS" : "");
+	char *id = auth->id;
+	auth->id = NULL;
 	free_auth(auth);
-	session_set_deadline(session, server->settings->login.bind_timeout);
-	router_deliver(session, stanza);
-	loop_command(server->loop, COMMAND_LOGIN, session->id, NULL, session->bare);
-	loop_command(server->loop, COMMAND_RESUME, session->id, NULL, NULL);
+	tell_success(session, id, user);
+	free(id);
+}
+
+int stk_auth_challenge(struct stk_auth *auth, const uint8_t *out, size_t len)
+{
+	struct stk_session *session = auth->session;
+	int rc = session->carrier ? transport_challenge(session, out, len) : -EOPNOTSUPP;
+	auth->challenged = rc == 0;
+	return rc;
 }
 
 static struct stk_auth *new_auth(struct stk_session *session, const char *id)
@@ -267,6 +278,16 @@ void sasl_start(struct stk_session *session, const struct stk_stanza *stanza)
 		auth->mech = mech;
 		step(auth, stk_node_text(root));
 	}
+}
+
+void sasl_continue(struct stk_session *session, const struct stk_stanza *stanza)
+{
+	struct stk_auth *auth = session->auth;
+	if (!auth->challenged || !auth->mech) {
+		return; /* out of turn */
+	}
+	auth->challenged = false;
+	step(auth, stk_node_text(stk_stanza_root(stanza)));
 }
 
 void sasl_withdraw(struct server *server, const struct stk_module *module)

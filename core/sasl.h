@@ -6,6 +6,8 @@
 
 /* Begins the exchange that the auth stanza asks for. Its end sends success or failure and lets the connection go on. */
 void sasl_start(struct stk_session *session, const struct stk_stanza *stanza);
+/* The client's answer to a challenge. */
+void sasl_continue(struct stk_session *session, const struct stk_stanza *stanza);
 /* Fails every exchange that MODULE, which is about to go, has not finished. */
 void sasl_withdraw(struct server *server, const struct stk_module *module);
 /* The session ends while its exchange runs. */

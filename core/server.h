@@ -38,6 +38,9 @@ struct server {
 	struct refusals *refusals;
 	struct module_registry modules;
 	struct session_table sessions;
+	struct ask *asks;     /* what modules have asked clients */
+	uint64_t ask_ids, carried_ids; /* given out so far */
+	size_t carried;       /* sessions that modules carry */
 	int64_t started_at; /* ms since the epoch */
 	bool dry, stopping;
 };

@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/ask.h"
 #include "core/log.h"
 #include "core/router.h"
 #include "core/sasl.h"
 #include "core/server.h"
+#include "core/transport.h"
 
 struct session_user {
 	UT_hash_handle hh;
@@ -85,7 +87,9 @@ int64_t stk_session_bound_at(const struct stk_session *session)
 
 void stk_session_hold(struct stk_session *session, bool hold)
 {
-	if (session->state == SESSION_BOUND) {
+	if (session->state == SESSION_BOUND && session->carrier) {
+		transport_hold(session, hold);
+	} else if (session->state == SESSION_BOUND) {
 		loop_command(session->server->loop, hold ? COMMAND_HOLD : COMMAND_RESUME, session->id, NULL, NULL);
 	}
 }
@@ -230,6 +234,46 @@ struct stk_session *session_new(struct server *server, uint64_t id, const char *
 	return session;
 }
 
+bool session_tell_opened(struct stk_session *session)
+{
+	struct stk_event event = { .size = sizeof(event), .hook = STK_SESSION_OPENED, .session = session };
+	module_run_hooks(session->server, &event);
+	return session->state != SESSION_ENDED;
+}
+
+int session_log_in(struct stk_session *session, const char *user)
+{
+	char bare[STK_JID_MAX + 1];
+	struct stk_jid parts;
+	if (snprintf(bare, sizeof(bare), "%s@%s", user, session->domain) >= (int)sizeof(bare) ||
+	    stk_jid_parse(&parts, bare) < 0 || !parts.node_len || parts.resource_len) {
+		return -EINVAL;
+	}
+	session->bare = strdup(bare);
+	if (!session->bare) {
+		return -ENOMEM;
+	}
+	session->login_at = stk_now_ms();
+	session->state = SESSION_LOGGED_IN;
+	session_set_deadline(session, session->server->settings->login.bind_timeout);
+	return 0;
+}
+
+int session_send(struct stk_session *session, struct stk_stanza *stanza, uint64_t mark, bool tell_sent)
+{
+	if (session->carrier) {
+		return transport_send(session, stanza, mark, tell_sent);
+	}
+	return loop_send_tracked(session->server->loop, session->id, stanza, mark, tell_sent);
+}
+
+void session_go_on(struct stk_session *session)
+{
+	if (!session->carrier) {
+		loop_command(session->server->loop, COMMAND_RESUME, session->id, NULL, NULL);
+	}
+}
+
 void session_set_deadline(struct stk_session *session, double seconds)
 {
 	ev_timer_stop(session->server->ev, &session->deadline);
@@ -240,7 +284,7 @@ void session_set_deadline(struct stk_session *session, double seconds)
 }
 
 /* Out of the tables, then the modules are told, while its data can still be read. */
-static void retire(struct stk_session *session, int code)
+static void retire(struct stk_session *session, int code, const char *reason)
 {
 	struct server *server = session->server;
 	bool was_bound = session->state == SESSION_BOUND;
@@ -251,11 +295,15 @@ static void retire(struct stk_session *session, int code)
 	}
 	HASH_DEL(server->sessions.by_id, session);
 	leave_user(session);
+	ask_gone(session);
 	if (was_bound) {
 		struct stk_event event = {
 			.size = sizeof(event), .hook = STK_SESSION_CLOSED, .session = session, .reason = code
 		};
 		module_run_hooks(server, &event);
+	}
+	if (session->carrier) {
+		transport_end(session, code, reason);
 	}
 	session->available = false;
 	session->dead_next = server->sessions.dead;
@@ -265,19 +313,14 @@ static void retire(struct stk_session *session, int code)
 void session_gone(struct stk_session *session)
 {
 	if (session->state != SESSION_ENDED) {
-		retire(session, 0);
+		retire(session, 0, NULL);
 	}
 }
 
-void stk_session_end(struct stk_session *session, int code, const char *reason)
+static void send_end(struct stk_session *session, int code, const char *reason)
 {
-	if (session->state == SESSION_ENDED) {
-		return;
-	}
 	char number[16];
 	snprintf(number, sizeof(number), "%d", code);
-	log_write(LOG_INFO, "session: %s: ended with %d: %s (%s)", session->jid ? session->jid : session->bare ? session->bare : "-",
-	          code, reason, session->address);
 	struct stk_stanza *end = stanza_new(STANZA_STREAM_END, "stream:end", NULL, 256);
 	if (end) {
 		stk_node_set(stanza_root(end), "code", number);
@@ -285,7 +328,19 @@ void stk_session_end(struct stk_session *session, int code, const char *reason)
 		stanza_seal(end);
 	}
 	loop_command(session->server->loop, COMMAND_END, session->id, end, NULL);
-	retire(session, code);
+}
+
+void stk_session_end(struct stk_session *session, int code, const char *reason)
+{
+	if (session->state == SESSION_ENDED) {
+		return;
+	}
+	log_write(LOG_INFO, "session: %s: ended with %d: %s (%s)", session->jid ? session->jid : session->bare ? session->bare : "-",
+	          code, reason, session->address);
+	if (!session->carrier) {
+		send_end(session, code, reason);
+	}
+	retire(session, code, reason);
 }
 
 void session_reap(struct server *server)
@@ -355,7 +410,7 @@ int stk_session_bind(struct stk_session *session, const char *resource)
 	session->server->sessions.bound++;
 	session_set_deadline(session, 0);
 	log_write(LOG_INFO, "session: %s: bound (%s%s)", session->jid, session->address, session->secure ? ", TLS" : "");
-	return loop_command(session->server->loop, COMMAND_SELF, session->id, NULL, session->jid);
+	return session->carrier ? 0 : loop_command(session->server->loop, COMMAND_SELF, session->id, NULL, session->jid);
 }
 
 static bool is_eligible(const struct stk_session *session)

@@ -14,6 +14,8 @@
 
 struct server;
 struct session_user;
+struct carrier;
+struct ask;
 
 /*  state      | goes on with                                   | to
  *  OPEN       | Welcome                                        | STREAM
@@ -49,6 +51,8 @@ struct stk_session {
 	int64_t login_at, bound_at;
 	unsigned auth_failures;
 	struct stk_auth *auth;
+	struct carrier *carrier; /* NULL: the I/O loop */
+	struct ask *asks;        /* what modules have asked this client */
 	struct ev_timer deadline;
 	void *slots[SESSION_SLOTS_MAX];
 	char address[56];
@@ -62,6 +66,13 @@ struct session_table {
 
 /* A session for a new connection, waiting for its Welcome. NULL: out of memory. */
 struct stk_session *session_new(struct server *server, uint64_t id, const char *address, int listen_tls);
+/* Runs the STK_SESSION_OPENED hooks. False: one of them has ended it. */
+bool session_tell_opened(struct stk_session *session);
+/* It is USER, the account's node, from now on, and has to bind. 0, -EINVAL: no JID can be made of it, -ENOMEM. */
+int session_log_in(struct stk_session *session, const char *user);
+/* Tells what carries it; as loop_send_tracked and loop_command. STANZA is taken. */
+int session_send(struct stk_session *session, struct stk_stanza *stanza, uint64_t mark, bool tell_sent);
+void session_go_on(struct stk_session *session); /* what was read behind an answer that waited may come now */
 struct stk_session *session_by_id(const struct server *server, uint64_t id);
 /* The first session of a bare JID (follow user_next), or NULL. */
 struct stk_session *session_of_user(const struct server *server, const char *bare);

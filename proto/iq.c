@@ -268,22 +268,23 @@ int iq_read(struct reading *reading)
 	const Startalk__IQMessage *iq = (const void *)reading->message;
 	bool server = reading->context->side == CODEC_SERVER;
 	int32_t number = iq->has_definedkey ? iq->definedkey : 0;
-	if (!server && (number == RESULT || number == ERROR)) {
+	bool answer = number == RESULT || number == ERROR;
+	const char *id = text_or_null(iq->messageid);
+	if (!server && answer && !id) {
 		return PASS_NOTHING;
 	}
-	const char *id = text_or_null(iq->messageid);
 	id = id || server ? id : make_id(reading);
 	if (server) {
 		node_set(reading->root, "from", text_or_null(reading->envelope->from));
 	}
 	node_set(reading->root, "to", text_or_null(reading->envelope->to));
 	node_set(reading->root, "id", id);
-	if (server && number == RESULT) {
+	if (number == RESULT) {
 		node_set(reading->root, "type", "result");
 		result_read(reading, iq);
 		return 0;
 	}
-	if (server && number == ERROR) {
+	if (number == ERROR) {
 		read_error(reading, iq);
 		return 0;
 	}
@@ -454,9 +455,6 @@ static int write_content(struct writing *writing, Startalk__IQMessage *iq)
 	}
 	if (!type || (strcmp(type, "result") != 0 && strcmp(type, "error") != 0)) {
 		return -EINVAL;
-	}
-	if (writing->context->side == CODEC_CLIENT) {
-		return PASS_NOTHING; /* clients answer nothing */
 	}
 	if (strcmp(type, "error") == 0) {
 		write_error(writing, iq);

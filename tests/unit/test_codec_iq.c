@@ -220,15 +220,27 @@ static void namespace_of_a_module_is_its_own(void **state)
 	assert_iq("not a name", 0, "urn:example:poll", "<query xmlns='startalk:iq:not a name'/>");
 }
 
-static void answers_of_clients_stand_for_nothing(void **state)
+static void an_answer_of_a_client_stands_for_one(void **state)
 {
 	(void)state;
-	assert_null(decode_iq(NULL, 80, NULL));
-	assert_null(decode_iq("PING", 90, NULL));
-	struct codec_context context = context_of(CODEC_CLIENT, FULL);
-	struct stk_stanza *stanza = stanza_of("<iq id='i' type='result'/>");
-	assert_null(encode_stanza(&context, stanza));
-	stk_stanza_unref(stanza);
+	struct codec_context client = context_of(CODEC_CLIENT, NULL);
+	Startalk__IQMessage iq;
+	startalk__iqmessage__init(&iq);
+	iq.has_definedkey = true;
+	iq.definedkey = 80;
+	iq.value = text("ping");
+	assert_null(decode_inner(&client, 2, &iq.base, NULL, NULL)); /* without an id it answers nothing */
+	iq.messageid = text("i");
+	struct stk_stanza *result = decode_inner(&client, 2, &iq.base, NULL, NULL);
+	assert_string_equal(stk_stanza_type(result), "result");
+	assert_string_equal(stk_stanza_id(result), "i");
+	assert_null(stk_stanza_payload(result));
+	assert_null(stk_stanza_from(result)); /* who it is from is for the session to know */
+	stk_stanza_unref(result);
+	iq.definedkey = 90;
+	result = decode_inner(&client, 2, &iq.base, NULL, NULL);
+	assert_string_equal(stk_stanza_type(result), "error");
+	stk_stanza_unref(result);
 }
 
 static void iq_without_id_gets_one_that_differs_each_time(void **state)
@@ -579,7 +591,7 @@ int main(void)
 		cmocka_unit_test(number_decides_where_it_contradicts_the_key),
 		cmocka_unit_test(keys_that_no_table_knows_are_a_namespace),
 		cmocka_unit_test(namespace_of_a_module_is_its_own),
-		cmocka_unit_test(answers_of_clients_stand_for_nothing),
+		cmocka_unit_test(an_answer_of_a_client_stands_for_one),
 		cmocka_unit_test(iq_without_id_gets_one_that_differs_each_time),
 		cmocka_unit_test(room_of_create_muc_is_the_envelopes_to_first),
 		cmocka_unit_test(friend_mode_is_asked_for_a_user_part),

@@ -47,10 +47,13 @@ enum stk_hook {
 	STK_SESSION_CLOSED,    /* it is gone for routing, its data still readable */
 	STK_STANZA_IN,         /* from a session, checked, before its handler */
 	STK_STANZA_OUT,        /* about to be sent to a session */
-	STK_ROUTE,             /* a stanza that a module hands to stk_send(): STK_DONE takes it over (keep it with _ref) */
+	STK_ROUTE,             /* a stanza that a module hands to stk_send() for a user: STK_DONE takes it over (keep it with _ref) */
 	STK_SENT,              /* what was sent with stk_send_tracked() up to `mark` is in the kernel's hands */
 	STK_DELIVERED,         /* ... is with the client: TCP acknowledged it, and a frame came after that */
 	STK_SESSION_ELIGIBLE,  /* it may get messages to the bare JID from now on: available with priority >= 0, newly so */
+	STK_SESSION_OPENED,    /* a new connection, nothing read from it yet: only its address is known. It may be ended */
+	STK_UNDELIVERED,       /* a message or presence that nobody can be given; reason is why, as -errno; session its sender, NULL: a module.
+	                        * STK_DONE or STK_LATER takes it over (keep it with _ref): then it is not sent back */
 	STK_HOOKS              /* how many there are */
 };
 
@@ -128,6 +131,7 @@ struct stk_match {
 	uint32_t size; /* sizeof(struct stk_match) */
 	enum stk_element element;
 	const char *type, *xmlns; /* as on the stanza ("get", "chat" ...; see stk_stanza_xmlns); NULL: any */
+	const char *domain;       /* of the stanza's `to`; NULL: any of the configuration's, none that a module serves */
 };
 
 struct stk_event {
@@ -135,7 +139,7 @@ struct stk_event {
 	enum stk_hook hook;
 	struct stk_session *session;
 	struct stk_stanza *stanza; /* NULL for the session hooks */
-	int reason;                /* STK_SESSION_CLOSED: StreamEnd code, 0 when the peer went */
+	int reason;                /* STK_SESSION_CLOSED: StreamEnd code, 0 when the peer went; STK_UNDELIVERED: -errno */
 	uint64_t mark;             /* STK_SENT, STK_DELIVERED */
 };
 
@@ -143,11 +147,38 @@ struct stk_mech {
 	uint32_t size;    /* sizeof(struct stk_mech) */
 	const char *name; /* "PLAIN" */
 	bool needs_tls;   /* offered inside TLS only */
-	/* One message of the client, decoded from base64. Answer now or later, exactly once, with stk_auth_succeed() or
-	 * stk_auth_fail(); below 0 fails with reason bad-protocol. IN is wiped after the call. */
+	/* One message of the client, decoded from base64. Answer now or later, exactly once, with stk_auth_succeed(),
+	 * stk_auth_fail() or stk_auth_challenge(), after which the client's next message comes here; below 0 fails with reason bad-protocol. IN is wiped after the call. */
 	int (*step)(struct stk_module *module, struct stk_auth *auth, const uint8_t *in, size_t len);
 	/* The client is gone: AUTH is invalid after this call. */
 	void (*abort)(struct stk_module *module, struct stk_auth *auth);
+};
+
+/* Who is at the other end of a session that a module opens. Borrowed for the call. */
+struct stk_peer {
+	uint32_t size;       /* sizeof(struct stk_peer) */
+	const char *address; /* for logs and for the limits on guessing: "ADDRESS:PORT", or any name that fits on 55 bytes */
+	const char *domain;  /* one of the configuration's; NULL: the first */
+	bool secure;         /* it cannot be listened to */
+	const char *user;    /* the node of the account that it is, if the transport is sure of that; NULL: it has to log in */
+};
+
+/* What carries the stanzas of sessions instead of the server's own connections. CONN is what stk_session_open() was given. The functions
+ * run on the router thread, perhaps within another module's call, so they queue or write and return. */
+struct stk_transport {
+	uint32_t size; /* sizeof(struct stk_transport) */
+	const char *name;
+	/* STANZA, which is not to be changed, for the client; keep it with _ref. MARK above 0: tell stk_session_delivered() when the client has
+	 * it and all before it. Below 0 ends the session. */
+	int (*send)(struct stk_module *module, void *conn, struct stk_stanza *stanza, uint64_t mark);
+	/* The last call for CONN, once for every session that was opened. CODE is that of StreamEnd; 0 with REASON NULL after stk_session_close(). */
+	void (*end)(struct stk_module *module, void *conn, int code, const char *reason);
+	/* Read nothing more from the client, or go on. May be NULL. */
+	void (*hold)(struct stk_module *module, void *conn, bool hold);
+	/* What came of stk_session_auth(): the account's node, or NULL with a REASON ("not-authorized"). May be NULL when peers have a user. */
+	void (*login)(struct stk_module *module, void *conn, const char *user, const char *reason);
+	/* A challenge of the mechanism. NULL: mechanisms that need one fail. */
+	int (*challenge)(struct stk_module *module, void *conn, const uint8_t *out, size_t len);
 };
 
 /* A login that was refused. */
@@ -184,6 +215,9 @@ typedef int stk_hook_fn(struct stk_module *module, const struct stk_event *event
 typedef void stk_timer_fn(struct stk_module *module, void *arg);
 typedef void stk_io_fn(struct stk_module *module, int fd, unsigned events, void *arg); /* STK_READ, STK_WRITE */
 typedef void stk_post_fn(struct stk_module *module, void *arg);
+/* ANSWER is the result or error that the client sent, with STATUS 0, or NULL with -ETIMEDOUT, -ENOTCONN: the session is gone, or -ECANCELED: the
+ * module is unloaded. */
+typedef void stk_iq_fn(struct stk_module *module, struct stk_stanza *answer, int status, void *arg);
 typedef bool stk_session_fn(struct stk_session *session, void *arg); /* false: stop */
 typedef void stk_work_fn(struct stk_module *module, void *arg); /* worker thread: only stk_db(), stk_log(), stk_post() */
 typedef bool stk_refusal_fn(const struct stk_refusal *refusal, void *arg); /* false: stop */
@@ -198,6 +232,10 @@ int stk_handle(struct stk_module *module, const struct stk_match *match, stk_sta
  * error from STK_STANZA_IN and STK_STANZA_OUT keeps the stanza from going on. Since 0.1. */
 int stk_on(struct stk_module *module, enum stk_hook hook, int priority, stk_hook_fn *fn, void *arg);
 int stk_mech(struct stk_module *module, const struct stk_mech *mech);
+/* Serves a domain beside those of the configuration ("conference.example.org"): what clients send to anybody in it goes to handlers whose match
+ * names it, and to no other. What modules stk_send() there does, too, with session NULL; IQs cannot be sent there by
+ * modules (-EOPNOTSUPP). Errors as stk_handle(). Since 0.1. */
+int stk_domain(struct stk_module *module, const char *domain);
 /* A place for own data in each session: returns the slot, 0 or above. DESTROY (may be NULL) runs with the session's end. */
 int stk_session_slot(struct stk_module *module, void (*destroy)(void *data));
 
@@ -220,6 +258,9 @@ bool stk_auth_secure(const struct stk_auth *auth);         /* inside TLS */
 /* May USER (bare JID, folded) try from this address now? False past the limits of the section [login]: then call
  * stk_auth_fail() without looking at the credential. */
 bool stk_auth_allowed(struct stk_auth *auth, const char *user);
+/* Sends OUT to the client, whose answer goes to step(). -EOPNOTSUPP: the client's transport has no challenges, as that of the StarTalk
+ * protocol; then fail. */
+int stk_auth_challenge(struct stk_auth *auth, const uint8_t *out, size_t len);
 /* USER is the node as registered, without domain. Both end AUTH. */
 void stk_auth_succeed(struct stk_auth *auth, const char *user);
 /* REASON goes to the client (NULL: "not-authorized"), WHY to the log only. The reply leaves at the fixed instant that the section [login]
@@ -239,8 +280,12 @@ int stk_send_to(struct stk_session *session, struct stk_stanza *stanza); /* to t
  * the caller's: above 0 and growing from call to call on one session. One module may track the stanzas of a session. */
 int stk_send_tracked(struct stk_session *session, struct stk_stanza *stanza, uint64_t mark, bool tell_sent);
 /* Sends STANZA back to SESSION, which sent it, as the error that ERROR (-errno) stands for: an IQ error, or a message of type error with
- * header errcode. Does nothing for what must not be answered. Borrows STANZA. */
-void stk_bounce(struct stk_session *session, const struct stk_stanza *stanza, int error);
+ * header errcode. Does nothing for what must not be answered, nor for what an STK_UNDELIVERED hook takes over. Borrows STANZA. */
+void stk_bounce(struct stk_session *session, struct stk_stanza *stanza, int error);
+/* Asks the client at the full JID of REQUEST's `to`, an IQ get or set (taken; it gets an id of its own, and `from`, when it has none, is the domain);
+ * FN is told once. 0, or FN is not called: -ENOENT: no such session, -EINVAL, -ENOMEM, -ECANCELED: unloading, or a hook kept it. Clients of today
+ * answer nothing. Since 0.1. */
+int stk_iq(struct stk_module *module, struct stk_stanza *request, unsigned timeout_ms, stk_iq_fn *fn, void *arg);
 /* Answers an IQ get or set with ANSWER from stk_stanza_result() (NULL: an empty result). -EALREADY: answered before. */
 int stk_reply(struct stk_stanza *request, struct stk_stanza *answer);
 /* Defers the answer: then return STK_LATER. Past TIMEOUT_MS the core answers remote-server-timeout. NULL: out of
@@ -254,6 +299,18 @@ int stk_resume(struct stk_pending *pending, struct stk_stanza *answer, int statu
  * Returns how many were visited. Since 0.1. */
 int stk_sessions(struct stk_module *module, const char *jid, stk_session_fn *each, void *arg);
 struct stk_session *stk_session_find(struct stk_module *module, uint64_t id); /* or NULL: gone */
+
+/* Sessions over a transport of the module's own. stk_session_open() is for the router thread, after load(); ID names the session in what follows.
+ * STK_SESSION_OPENED hooks run. -EINVAL, -EHOSTDOWN: no such domain, -EMFILE: max-connections, -ECONNREFUSED: a hook has ended it,
+ * -ECANCELED: the module or the server is about to go, -ENOMEM. When the module is unloaded its sessions end. Since 0.1. */
+int stk_session_open(struct stk_module *module, const struct stk_transport *transport, void *conn, const struct stk_peer *peer, uint64_t *id);
+/* What the client does; from any thread, also from inside send(); what is said of a session that is gone does nothing. 0, -EINVAL, -ENOMEM.
+ * A stanza (taken): iq, message or presence, not sealed; binding a resource is an iq, too. */
+int stk_session_input(struct stk_module *module, uint64_t id, struct stk_stanza *stanza);
+/* One SASL message, the first with its MECHANISM, an answer to a challenge without. Tells login() of the transport. */
+int stk_session_auth(struct stk_module *module, uint64_t id, const char *mechanism, const uint8_t *in, size_t len);
+int stk_session_delivered(struct stk_module *module, uint64_t id, uint64_t mark); /* the client has everything up to MARK */
+int stk_session_close(struct stk_module *module, uint64_t id); /* the client is gone */
 
 /* Timers: once AFTER seconds, then EVERY seconds (0: once only). NULL: out of memory. Since 0.1. */
 struct stk_timer *stk_timer(struct stk_module *module, double after, double every, stk_timer_fn *fn, void *arg);
