@@ -9,6 +9,7 @@
 #include <syslog.h>
 
 #include <sqlite3.h>
+#include <uthash.h>
 
 #include <startalkd/module.h>
 #include <startalkd/service.h>
@@ -16,18 +17,20 @@
 #include "accounts.h"
 #include "credential.h"
 #include "names.h"
+#include "remembered.h"
 #include "rsa.h"
 #include "users.h"
 #include "verifier.h"
 
 #define CHANGES_MOST 200    /* rows looked at in one poll */
+#define SWEEP_EVERY 60      /* seconds between looks for passwords that were remembered long enough */
 #define KEEP_MS      300000 /* how long a change is remembered for logins that are not bound yet */
 
 struct conf {
 	const char *rsa_key;
 	bool plain_without_tls;
 	int64_t iterations;
-	double poll_interval;
+	double poll_interval, remember;
 };
 
 static const struct stk_option options[] = {
@@ -39,14 +42,18 @@ static const struct stk_option options[] = {
 	  "PBKDF2 rounds of the verifiers that replace plain passwords", NULL },
 	{ "poll-interval", STK_OPT_SECONDS, offsetof(struct conf, poll_interval), "250ms", 10, 1500,
 	  "How often the table is looked at for changes", NULL },
+	{ "remember", STK_OPT_SECONDS, offsetof(struct conf, remember), "1d", 0, 604800000,
+	  "How long after its last use a right password is remembered, as a hash in memory, so that logging in again costs no PBKDF2; 0: not at all",
+	  NULL },
 	{ 0 },
 };
 
 /* An account whose sessions were ended, for those that had logged in before but bind later. */
 struct ended {
-	struct ended *next;
+	UT_hash_handle hh;
 	int64_t at;
-	char *jid, *what;
+	char *what;
+	char jid[]; /* folded */
 };
 
 struct state {
@@ -57,8 +64,9 @@ struct state {
 	int64_t next_row;
 	bool again;     /* something was not written: look whether the file has changed or not */
 	bool dirty_log; /* a plain password may stand in the write-ahead log */
-	struct ended *ended;
-	struct stk_timer *timer;
+	struct ended *ended; /* by JID, the longest ago first */
+	struct remembered *remembered;
+	struct stk_timer *timer, *sweep;
 	struct sqlite3 *db; /* the router thread's connection */
 	struct names names; /* of all accounts; router thread */
 	struct accounts accounts;
@@ -116,7 +124,23 @@ static int find_account(struct stk_module *module, struct attempt *attempt)
 	return rc;
 }
 
-/* Every path does the same kind of work once: one decryption, one look-up, one verification. */
+static bool is_right(const struct state *state, const struct attempt *attempt, bool usable, const char *password)
+{
+	const struct user *account = &attempt->account;
+	char jid[sizeof(attempt->folded) + sizeof(attempt->domain) + 1];
+	snprintf(jid, sizeof(jid), "%s@%s", attempt->folded, attempt->domain);
+	int64_t now = stk_now_ms();
+	if (usable && account->password && remembered_check(state->remembered, jid, account->password, account->salt, password, now)) {
+		return true;
+	}
+	bool right = verifier_check(usable ? account->password : NULL, account->salt, password, attempt->iterations);
+	if (right && usable) {
+		remembered_add(state->remembered, jid, account->password, account->salt, password, now);
+	}
+	return right;
+}
+
+/* Every path but that of a password that is remembered does the same kind of work once: one decryption, one look-up, one verification. */
 static void judge(struct stk_module *module, void *arg)
 {
 	struct attempt *attempt = arg;
@@ -125,8 +149,7 @@ static void judge(struct stk_module *module, void *arg)
 	char *password = credential_password(state->key, attempt->user, attempt->plain.credential, &rsa);
 	int found = find_account(module, attempt);
 	bool usable = found == 1 && attempt->account.enabled;
-	bool right = password && verifier_check(usable ? attempt->account.password : NULL, attempt->account.salt, password,
-	                                        attempt->iterations);
+	bool right = password && is_right(state, attempt, usable, password);
 	attempt->why = !password || found < 0 ? "the users table cannot be read" :
 	               found == 0 ? "unknown user" :
 	               !attempt->account.enabled ? "the user is disabled" :
@@ -253,47 +276,73 @@ static bool end_older(struct stk_session *session, void *arg)
 
 static void forget_ended(struct state *state, int64_t before)
 {
-	struct ended **at = &state->ended;
-	while (*at) {
-		struct ended *ended = *at;
-		if (ended->at < before) {
-			*at = ended->next;
-			free(ended->jid);
-			free(ended->what);
-			free(ended);
-		} else {
-			at = &ended->next;
+	struct ended *ended, *next;
+	HASH_ITER (hh, state->ended, ended, next) {
+		if (ended->at >= before) {
+			break;
 		}
+		HASH_DEL(state->ended, ended);
+		free(ended->what);
+		free(ended);
 	}
 }
 
+static struct ended *note_ended(struct state *state, const char *jid, const char *what, int64_t at)
+{
+	struct ended *ended = NULL;
+	size_t len = strlen(jid);
+	HASH_FIND(hh, state->ended, jid, len, ended);
+	if (ended) { /* it is among the latest again */
+		HASH_DEL(state->ended, ended);
+		free(ended->what);
+		free(ended);
+	}
+	ended = calloc(1, sizeof(*ended) + len + 1);
+	char *copy = strdup(what);
+	if (!ended || !copy) {
+		free(ended);
+		free(copy);
+		return NULL;
+	}
+	ended->at = at;
+	ended->what = copy;
+	memcpy(ended->jid, jid, len + 1);
+	HASH_ADD(hh, state->ended, jid, len, ended);
+	return ended;
+}
+
+static bool name_of(const char *username, const char *domain, char *out, size_t size);
+
+/* Nobody has been an account that is new. */
 static void end_sessions(struct stk_module *module, const struct change *change)
 {
 	struct state *state = stk_data(module);
-	struct ended *ended = calloc(1, sizeof(*ended));
-	char *jid = NULL;
-	if (!ended || asprintf(&jid, "%s@%s", change->username, change->domain) < 0) {
-		free(ended);
+	char jid[STK_JID_MAX + 1];
+	const char *what = change->what ? change->what : "?";
+	int count = 0;
+	if (!name_of(change->username, change->domain, jid, sizeof(jid))) {
 		return;
 	}
-	*ended = (struct ended){ .next = state->ended, .at = change->at, .jid = jid, .what = strdup(change->what ? change->what : "?") };
-	state->ended = ended;
-	struct ending ending = { .module = module, .ended = ended };
-	int count = ended->what ? stk_sessions(module, jid, end_older, &ending) : 0;
-	stk_log(module, LOG_DEBUG, "users: %s: %s (%d sessions)", jid, change->what, count);
+	if (strcmp(what, "new") != 0) {
+		struct ended *ended = note_ended(state, jid, what, change->at);
+		struct ending ending = { .module = module, .ended = ended };
+		count = ended ? stk_sessions(module, jid, end_older, &ending) : 0;
+	}
+	stk_log(module, LOG_DEBUG, "users: %s@%s: %s (%d sessions)", change->username, change->domain, what, count);
 	forget_ended(state, stk_now_ms() - KEEP_MS);
 }
 
 static int on_bound(struct stk_module *module, const struct stk_event *event, void *arg)
 {
-	(void)arg;
 	const struct state *state = stk_data(module);
-	for (const struct ended *ended = state->ended; ended; ended = ended->next) {
-		if (ended->what && stk_session_login_at(event->session) <= ended->at &&
-		    stk_jid_same(ended->jid, stk_session_bare(event->session))) {
-			end_session(event->session, ended->what);
-			break;
-		}
+	char jid[STK_JID_MAX + 1];
+	struct ended *ended = NULL;
+	(void)arg;
+	if (state->ended && stk_jid_fold(stk_session_bare(event->session), jid, sizeof(jid)) == 0) {
+		HASH_FIND(hh, state->ended, jid, strlen(jid), ended);
+	}
+	if (ended && stk_session_login_at(event->session) <= ended->at) {
+		end_session(event->session, ended->what);
 	}
 	return STK_PASS;
 }
@@ -555,6 +604,7 @@ static void unload(struct stk_module *module)
 		return;
 	}
 	forget_ended(state, INT64_MAX);
+	remembered_free(&state->remembered);
 	names_fini(&state->names);
 	accounts_fini(&state->accounts);
 	if (state->key) {
@@ -562,6 +612,19 @@ static void unload(struct stk_module *module)
 	}
 	free(state);
 	stk_set_data(module, NULL);
+}
+
+static void sweep_all(struct stk_module *module, void *arg)
+{
+	const struct state *state = stk_data(module);
+	(void)arg;
+	remembered_sweep(state->remembered, stk_now_ms());
+}
+
+static void sweep(struct stk_module *module, void *arg)
+{
+	(void)arg;
+	stk_job(module, 0, sweep_all, NULL, NULL); /* there is another one in a minute */
 }
 
 static int start(struct stk_module *module, struct state *state)
@@ -572,6 +635,11 @@ static int start(struct stk_module *module, struct state *state)
 	if (!db || users_set_default_domain(db, stk_domains(module)[0]) < 0) {
 		return -EIO;
 	}
+	state->remembered = remembered_new();
+	if (!state->remembered) {
+		return -ENOMEM;
+	}
+	remembered_keep(state->remembered, state->conf->remember);
 	state->db = db;
 	sqlite3_busy_timeout(db, 0); /* the router thread must not wait; from here on it only looks names up */
 	int rc = names_init(&state->names);
@@ -585,7 +653,8 @@ static int start(struct stk_module *module, struct state *state)
 	rc = rc < 0 ? rc : accounts_provide(&state->accounts);
 	rc = rc < 0 ? rc : stk_on(module, STK_SESSION_BOUND, 100, on_bound, NULL);
 	state->timer = rc < 0 ? NULL : stk_timer(module, 0, state->conf->poll_interval, poll_table, NULL);
-	return rc < 0 ? rc : state->timer ? 0 : -ENOMEM;
+	state->sweep = rc < 0 ? NULL : stk_timer(module, SWEEP_EVERY, SWEEP_EVERY, sweep, NULL);
+	return rc < 0 ? rc : state->timer && state->sweep ? 0 : -ENOMEM;
 }
 
 static int load(struct stk_module *module, const void *conf)
@@ -628,6 +697,7 @@ static int reload(struct stk_module *module, const void *arg)
 	stk_timer_stop(&state->timer);
 	state->timer = timer;
 	state->conf = conf;
+	remembered_keep(state->remembered, conf->remember);
 	state->accounts.iterations = (unsigned)conf->iterations;
 	state->accounts.plain_without_tls = conf->plain_without_tls;
 	return 0;
