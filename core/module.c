@@ -357,15 +357,6 @@ void module_free_conf(const struct stk_module *module, void *conf)
 	free(conf);
 }
 
-void module_retire_conf(struct stk_module *module, void *conf)
-{
-	struct old_conf *old = malloc(sizeof(*old));
-	if (old) { /* else it is leaked: a worker may be reading it */
-		*old = (struct old_conf){ .next = module->old_confs, .conf = conf };
-		module->old_confs = old;
-	}
-}
-
 static void free_old_confs(struct stk_module *module)
 {
 	while (module->old_confs) {
@@ -373,6 +364,18 @@ static void free_old_confs(struct stk_module *module)
 		module->old_confs = old->next;
 		module_free_conf(module, old->conf);
 		free(old);
+	}
+}
+
+void module_retire_conf(struct stk_module *module, void *conf)
+{
+	if (!atomic_load(&module->under_way)) {
+		free_old_confs(module);
+	}
+	struct old_conf *old = malloc(sizeof(*old));
+	if (old) { /* else it is leaked: a worker may be reading it */
+		*old = (struct old_conf){ .next = module->old_confs, .conf = conf };
+		module->old_confs = old;
 	}
 }
 

@@ -150,7 +150,7 @@ struct stk_module *module_prepare(struct server *server, const struct conf_secti
 void module_discard(struct stk_module *module); /* one that was prepared only */
 /* Parses SECTION for MODULE, which has it loaded already, into a new struct. NULL: faults were reported. */
 void *module_parse(const struct stk_module *module, const struct conf_section *section, conf_report_fn *report, void *arg);
-/* Frees CONF of MODULE when nothing is under way that might read it. */
+/* Frees CONF of MODULE when nothing is under way that might read it: with the next one that is retired, or with the module. */
 void module_retire_conf(struct stk_module *module, void *conf);
 void module_free_conf(const struct stk_module *module, void *conf);
 /* Loads and publishes. 0, or -errno, logged; then the module is in the list and has to be closed. */

@@ -70,6 +70,18 @@ def change_at_random(server, dice, admin):
         server.plugin(name, admin if text == "keep" else text)
 
 
+@pytest.mark.skipif(is_sanitized(), reason="sanitizers keep what is freed")
+def test_a_module_that_takes_new_options_again_and_again_keeps_nothing_of_the_old(make_server):
+    server = make_server()
+    memory = []
+    for number in range(600):
+        server.plugin("36-message", CHOICES["36-message"][number % 3])
+        reload(server, number)
+        if number in (199, 599):
+            memory.append(settle(server))
+    assert memory[1] - memory[0] < 100, memory  # 270 KiB when each kept its options
+
+
 @pytest.fixture
 def stormy(make_server, tmp_path):
     where = plugin.modules_dir(str(tmp_path / "modules"), "witness.c", "room.c", "loopback.c", "riddle.c", "echo.c")

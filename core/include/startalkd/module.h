@@ -91,7 +91,7 @@ struct stk_module_def {
 	size_t conf_size;         /* the core parses the module's section into a struct of this size */
 	int (*check)(const void *conf, char *err, size_t errlen); /* pure; also run by startalkd --check */
 	int (*load)(struct stk_module *module, const void *conf); /* register here and only here; conf lives until unload */
-	int (*reload)(struct stk_module *module, const void *conf); /* NULL: unload, then load */
+	int (*reload)(struct stk_module *module, const void *conf); /* NULL: unload, then load; jobs under way may still read the conf before */
 	void (*unload)(struct stk_module *module);                /* free own state; the rest is withdrawn */
 	void *reserved[4];
 };
