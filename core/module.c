@@ -134,16 +134,22 @@ const struct mech *module_find_mech(const struct server *server, const char *nam
 	return mech;
 }
 
+/* What gets on disk while the server stops is told to modules that have stopped acting, so that they can keep track of it. */
+static bool is_told(const struct stk_module *module, enum stk_hook hook)
+{
+	return module->state == MODULE_LIVE || (hook == STK_STORED && module->state == MODULE_CLOSING && module->loaded);
+}
+
 int module_run_hooks(struct server *server, const struct stk_event *event)
 {
 	for (struct hook *hook = server->modules.hooks[event->hook]; hook; hook = hook->next) {
-		if (hook->module->state != MODULE_LIVE) {
+		if (!is_told(hook->module, event->hook)) {
 			continue;
 		}
 		double entered = module_enter();
 		int verdict = hook->fn(hook->module, event, hook->arg);
 		module_leave(hook->module, "hook", entered);
-		if (verdict != STK_PASS && event->stanza) {
+		if (verdict != STK_PASS && event->stanza && event->hook != STK_STORED) {
 			return verdict;
 		}
 	}
@@ -728,7 +734,7 @@ void server_print_plan(const struct server *server, FILE *out)
 {
 	static const char *const kinds[STK_HOOKS] = {
 		"session-bound", "session-available", "session-closed", "stanza-in", "stanza-out", "route", "sent", "delivered",
-		"session-eligible", "session-opened", "undelivered",
+		"session-eligible", "session-opened", "undelivered", "stored",
 	};
 	fprintf(out, "modules, in load order:\n");
 	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {

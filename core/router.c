@@ -268,6 +268,12 @@ int stk_send(struct stk_module *module, struct stk_stanza *stanza)
 	return rc;
 }
 
+void stk_stored(struct stk_module *module, struct stk_stanza *message)
+{
+	struct stk_event event = { .size = sizeof(event), .hook = STK_STORED, .stanza = message };
+	module_run_hooks(module->server, &event);
+}
+
 /* ---- in: login ---- */
 
 static const char *serve_domain(const struct server *server, const char *domain)

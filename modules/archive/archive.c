@@ -104,6 +104,9 @@ static void on_stored(struct stk_module *module, int status, void *arg)
 {
 	struct storing *storing = arg;
 	archive_give_room(stk_data(module), storing->bytes);
+	if (status == 0 && storing->row) {
+		stk_stored(module, storing->message);
+	}
 	storing->done(status, status == 0 ? storing->row : 0, storing->time, storing->arg);
 	stk_stanza_unref(storing->message);
 	free(storing);

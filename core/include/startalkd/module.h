@@ -18,7 +18,8 @@ extern "C" {
  * stk_module_def, written with STK_MODULE(). The core loads it when the configuration has a section of its name.
  *
  * Threads: everything runs on the router thread but the `work` of a job and the `tx` of a database write.
- * Ownership: arguments are borrowed for the call. What a module registers is withdrawn by the core.
+ * Ownership: arguments are borrowed for the call. What a module registers is withdrawn by the core. Its timers and watches stand still
+ * from then on, but may be named until unload() returns.
  * Errors: functions return 0 (or a positive value, where said) or -errno. */
 
 #define STK_ABI_MAGIC 0x53544b31u /* "STK1": read before any other field */
@@ -54,6 +55,7 @@ enum stk_hook {
 	STK_SESSION_OPENED,    /* a new connection, nothing read from it yet: only its address is known. It may be ended */
 	STK_UNDELIVERED,       /* a message or presence that nobody can be given; reason is why, as -errno; session its sender, NULL: a module.
 	                        * STK_DONE or STK_LATER takes it over (keep it with _ref): then it is not sent back */
+	STK_STORED,            /* a message is on disk, as it was sent; session: NULL. All are told, also while the server stops */
 	STK_HOOKS              /* how many there are */
 };
 
@@ -286,6 +288,8 @@ void stk_bounce(struct stk_session *session, struct stk_stanza *stanza, int erro
  * FN is told once. 0, or FN is not called: -ENOENT: no such session, -EINVAL, -ENOMEM, -ECANCELED: unloading, or a hook kept it. Clients of today
  * answer nothing. Since 0.1. */
 int stk_iq(struct stk_module *module, struct stk_stanza *request, unsigned timeout_ms, stk_iq_fn *fn, void *arg);
+/* For the module that keeps messages: runs the STK_STORED hooks, since MESSAGE (borrowed) is on disk now. Since 0.1. */
+void stk_stored(struct stk_module *module, struct stk_stanza *message);
 /* Answers an IQ get or set with ANSWER from stk_stanza_result() (NULL: an empty result). -EALREADY: answered before. */
 int stk_reply(struct stk_stanza *request, struct stk_stanza *answer);
 /* Defers the answer: then return STK_LATER. Past TIMEOUT_MS the core answers remote-server-timeout. NULL: out of
