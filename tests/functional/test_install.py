@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from stk import plugin
+from stk import example, plugin, wire
 from stk.installed import Tree
 from stk.server import program
 from stk.wire import ROOT
@@ -103,16 +103,64 @@ def test_the_example_is_built_loaded_and_spoken_to(tree, hello):
     assert "hello: ok" in tree.run("make", "check", cwd=hello)
 
 
-def test_the_example_is_installed_and_taken_away_again(tree, hello):
+@pytest.mark.parametrize("name, option", [("hello", "greeting = <text>  (default: Hello)"), ("wordfilter", "action = <one of: refuse | mask>"),
+                                          ("answerbot", "jobs-per-user"), ("auth_http", "ca-file"), ("webhook", "retry-max")])
+def test_an_example_is_installed_and_taken_away_again(tree, tmp_path, name, option):
     if not tree.in_place:
         pytest.skip("the server in a tree that is not in its place would not look there; make installcheck does this")
+    if name in example.LIBRARIES and not example.has_library(name):
+        pytest.skip("no libcurl here")
+    folder = shutil.copytree(f"{tree.docdir}/examples", tmp_path / "examples") / name
     before = sorted(os.listdir(tree.moduledir)), sorted(os.listdir(tree.plugindir))
-    tree.run("make", "install", cwd=hello)
+    tree.run("make", "install", cwd=folder)
     try:
-        assert "greeting = <text>  (default: Hello)" in tree.run(tree.startalkd, "--help-module", "hello")
+        assert option in tree.run(tree.startalkd, "--help-module", name)
     finally:
-        tree.run("make", "uninstall", cwd=hello)
+        tree.run("make", "uninstall", cwd=folder)
     assert before == (sorted(os.listdir(tree.moduledir)), sorted(os.listdir(tree.plugindir)))
+
+
+@pytest.fixture
+def examples(tree, tmp_path):
+    """The line of [server] that names a folder with the installed modules and all examples that can be built here."""
+    folder = tmp_path / "modules"
+    shutil.copytree(tree.moduledir, folder)
+    shutil.copytree(f"{tree.docdir}/examples", tmp_path / "examples")
+    for name in ("wordfilter", "answerbot", "auth_http", "webhook"):
+        if name not in example.LIBRARIES or example.has_library(name):
+            tree.run("make", "CFLAGS=-O2 -Wall -Wextra -Werror", cwd=tmp_path / "examples" / name)
+            shutil.copy(tmp_path / "examples" / name / f"{name}.so", folder)
+    return f"modules-dir = {folder}"
+
+
+def test_filter_and_bot_are_built_loaded_and_spoken_to(tree, examples, make_server, connect):
+    server = make_server(start=False, server=examples, users={"alice": "pw", "primes": "pw"})
+    server.startalkd = tree.startalkd
+    with open(server.path("words"), "w", encoding="utf-8") as file:
+        file.write("damn\n")
+    server.plugin("80-wordfilter", "[wordfilter]\nwords = ../words")
+    server.plugin("81-answerbot", "[answerbot]\njid = primes@example.org")
+    alice = connect(server.start()).login()
+    alice.message("primes@example.org", "Damn")
+    assert alice.expect(wire.ERROR).inner.body.value.startswith("This message has words")
+    alice.message("primes@example.org", "1000")
+    assert alice.expect(wire.CHAT).inner.body.value == "168 primes below 1000"
+
+
+def test_what_talks_to_http_servers_is_built_loaded_and_spoken_to(tree, examples, make_server, connect):
+    if not example.has_library("webhook"):
+        pytest.skip("no libcurl here")
+    web = example.Web(lambda request: (200, "OK"))
+    try:
+        server = make_server(start=False, server=examples, users=False, plugins={"10-auth_sqlite": None})
+        server.startalkd = tree.startalkd
+        server.plugin("10-auth_http", f"[auth_http]\nurl = {web.url}/login")
+        server.plugin("82-webhook", f"[webhook]\nurl = {web.url}/messages")
+        alice = connect(server.start()).login("any")
+        alice.receipt(alice.message("bob@example.org", "hi"))
+        assert [request.path for request in web.wait(2)] == ["/there/login", "/there/messages"]
+    finally:
+        web.close()
 
 
 # ---- the module author's guide ----

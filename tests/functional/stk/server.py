@@ -29,6 +29,7 @@ class Server:
         self.folder, self.domain = str(folder), domain
         self.passwords = {}
         self.env = {}  # on top of the test's own
+        self.startalkd = program("startalkd")
         self.inside = []  # a command that takes programs to where the state directory is seen
         self.process, self.port, self.ports, self.lines = None, None, [], []
         os.makedirs(self.path("plugins.d"), exist_ok=True)
@@ -61,10 +62,10 @@ class Server:
 
     def run(self, *args):
         """startalkd with arguments, to its end."""
-        return subprocess.run([*self.inside, program("startalkd"), "-c", self.path("startalkd.conf"), *args], capture_output=True, text=True, timeout=60)
+        return subprocess.run([*self.inside, self.startalkd, "-c", self.path("startalkd.conf"), *args], capture_output=True, text=True, timeout=60)
 
     def start(self):
-        command = self.inside + shlex.split(os.environ.get("STK_WRAPPER", "")) + [program("startalkd"), "-c", self.path("startalkd.conf")]
+        command = self.inside + shlex.split(os.environ.get("STK_WRAPPER", "")) + [self.startalkd, "-c", self.path("startalkd.conf")]
         self.port, self.ports, self.lines = None, [], []
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, errors="replace",
                                         env={**os.environ, **self.env})
