@@ -440,13 +440,8 @@ void db_drain(struct db *db)
 	}
 }
 
-void db_free(struct db **db_ptr)
+void db_close(struct db *db)
 {
-	struct db *db = *db_ptr;
-	if (!db) {
-		return;
-	}
-	*db_ptr = NULL;
 	while (db->writers) {
 		struct db_writer *writer = db->writers;
 		db->writers = writer->next;
@@ -461,6 +456,16 @@ void db_free(struct db **db_ptr)
 		free(writer->file);
 		free(writer);
 	}
+}
+
+void db_free(struct db **db_ptr)
+{
+	struct db *db = *db_ptr;
+	if (!db) {
+		return;
+	}
+	*db_ptr = NULL;
+	db_close(db);
 	pthread_mutex_destroy(&db->lock);
 	free(db->state_dir);
 	free(db);

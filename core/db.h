@@ -38,6 +38,8 @@ int db_write(struct db *db, const char *file, struct db_request *request);
 void db_drain(struct db *db);
 /* Closes the calling thread's connections. */
 void db_thread_fini(struct db *db);
+/* Ends the writers, which write what is queued and close their files. */
+void db_close(struct db *db);
 void db_free(struct db **db);
 
 #endif

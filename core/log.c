@@ -66,11 +66,17 @@ void log_write(int level, const char *fmt, ...)
 	if (!log_enabled(level)) {
 		return;
 	}
-	char text[LINE_MAX_BYTES / 2], line[LINE_MAX_BYTES];
+	char text[LINE_MAX_BYTES / 2];
 	va_list args;
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
+	log_put(level, text);
+}
+
+void log_put(int level, const char *text)
+{
+	char line[LINE_MAX_BYTES];
 	if (atomic_load_explicit(&log_syslog, memory_order_relaxed)) {
 		put_escaped(line, sizeof(line), text);
 		syslog(level, "%s", line);

@@ -9,6 +9,8 @@
  * operator must act, LOG_WARNING may, LOG_NOTICE a change of state, LOG_INFO sessions, LOG_DEBUG stanza headers. */
 void log_write(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool log_enabled(int level);
+/* TEXT as a line of LEVEL, whatever level is set. */
+void log_put(int level, const char *text);
 /* Lines above LEVEL are dropped. TO_SYSLOG: to syslog(3), else to standard error with a timestamp. */
 void log_setup(int level, bool to_syslog);
 

@@ -8,15 +8,17 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "core/server.h"
 
 static const char usage[] =
-	"Usage: startalkd [-c FILE] [--check | --plan]\n"
+	"Usage: startalkd [-c FILE] [--log NAME=LEVEL]... [--check | --plan]\n"
 	"       startalkd --help-module NAME | --dump-options NAME | --version | --help\n"
 	"\n"
 	"  -c, --config FILE   the configuration (default: " STK_SYSCONF_DIR "/startalkd/startalkd.conf)\n"
+	"      --log NAME=LEVEL  what one module logs: err, warning, notice, info or debug, whatever the configuration says\n"
 	"      --check         only check the configuration, the modules' options included\n"
 	"      --plan          print modules, handlers and hooks as they take effect, and exit\n"
 	"      --help-module NAME  the options of a module, or of a core section (server, listen, tls, log, login, limits)\n"
@@ -33,11 +35,12 @@ static void report(const char *fault, void *arg)
 	fprintf(stderr, "startalkd: %s\n", fault);
 }
 
-static int check(const char *config)
+static int check(const char *config, const char *const *log)
 {
 	struct server server = { 0 };
 	server.conf = conf_new();
 	int rc = server.conf ? settings_load(config, server.conf, &server.settings, report, NULL) : -ENOMEM;
+	rc = rc < 0 ? rc : settings_check_logs(server.conf, log, report, NULL);
 	if (rc == 0) {
 		rc = module_load_all(&server, true, report, NULL);
 	}
@@ -77,34 +80,43 @@ static int help_module(const char *name, bool dump)
 	return EXIT_SUCCESS;
 }
 
-static int run(const char *config, enum action action)
+static int run(const char *config, const char *const *log, enum action action)
 {
 	struct server server;
-	int rc = server_open(&server, config, action == ACTION_PLAN, report, NULL);
+	int rc = server_open(&server, config, log, action == ACTION_PLAN, report, NULL);
 	if (rc == 0 && action == ACTION_PLAN) {
 		server_print_plan(&server, stdout);
 	} else if (rc == 0) {
 		rc = server_run(&server);
 	}
 	server_close(&server);
+	if (server.left) {
+		_exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+	}
 	return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'C' }, { "plan", no_argument, NULL, 'P' },
+		{ "config", required_argument, NULL, 'c' }, { "log", required_argument, NULL, 'L' }, { "check", no_argument, NULL, 'C' }, { "plan", no_argument, NULL, 'P' },
 		{ "help-module", required_argument, NULL, 'M' }, { "dump-options", required_argument, NULL, 'D' },
 		{ "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	const char *config = STK_SYSCONF_DIR "/startalkd/startalkd.conf", *module = NULL;
+	static const char **log; /* for as long as the process runs */
 	enum action action = ACTION_RUN;
-	int opt;
+	int opt, logs = 0;
+	log = calloc((size_t)argc, sizeof(*log));
+	if (!log) {
+		return EXIT_FAILURE;
+	}
 	prctl(PR_SET_DUMPABLE, 0); /* no passwords in core dumps */
 	umask(077);
 	while ((opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
 		switch (opt) {
 		case 'c': config = optarg; break;
+		case 'L': log[logs++] = optarg; break;
 		case 'C': action = ACTION_CHECK; break;
 		case 'P': action = ACTION_PLAN; break;
 		case 'M': action = ACTION_HELP_MODULE; module = optarg; break;
@@ -119,9 +131,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	switch (action) {
-	case ACTION_CHECK: return check(config);
+	case ACTION_CHECK: return check(config, log);
 	case ACTION_HELP_MODULE: return help_module(module, false);
 	case ACTION_DUMP_OPTIONS: return help_module(module, true);
-	default: return run(config, action);
+	default: return run(config, log, action);
 	}
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The calls that modules make, but for those that belong to stanzas, sessions, SASL and pending answers, which stand with
- * their subject. Owns registration, timers, jobs and posts. */
+ * their subject. Owns registration, timers and posts. */
 
 #include "core/modapi.h"
 
@@ -329,26 +329,7 @@ void modapi_free_watches(struct stk_module *module)
 	}
 }
 
-/* ---- jobs and posts ---- */
-
-int stk_job(struct stk_module *module, uint64_t key, stk_work_fn *work, stk_done_fn *done, void *arg)
-{
-	if (module->state == MODULE_CLOSING) {
-		return -ECANCELED;
-	}
-	struct job *job = calloc(1, sizeof(*job));
-	if (!job) {
-		return -ENOMEM;
-	}
-	*job = (struct job){ .module = module, .key = key, .work = work, .done = done, .arg = arg };
-	atomic_fetch_add(&module->under_way, 1);
-	int rc = workers_put(module->server->workers, job);
-	if (rc < 0) {
-		atomic_fetch_sub(&module->under_way, 1);
-		free(job);
-	}
-	return rc;
-}
+/* ---- posts ---- */
 
 struct post {
 	struct mail mail;
@@ -359,6 +340,9 @@ struct post {
 
 int stk_post(struct stk_module *module, stk_post_fn *fn, void *arg)
 {
+	if (atomic_load(&module->gone)) { /* a job that was written off goes on */
+		return -ECANCELED;
+	}
 	struct post *post = calloc(1, sizeof(*post));
 	if (!post) {
 		return -ENOMEM;
@@ -372,10 +356,14 @@ int stk_post(struct stk_module *module, stk_post_fn *fn, void *arg)
 void modapi_run_post(struct mail *mail)
 {
 	struct post *post = (struct post *)mail;
-	double entered = module_enter();
-	post->fn(post->module, post->arg);
-	module_leave(post->module, "post", entered);
-	atomic_fetch_sub(&post->module->under_way, 1);
+	struct stk_module *module = post->module;
+	if (!atomic_load(&module->gone)) {
+		double entered = module_enter();
+		post->fn(module, post->arg);
+		module_leave(module, "post", entered);
+	}
+	atomic_fetch_sub(&module->under_way, 1);
+	module_bury(module);
 	free(post);
 }
 
@@ -389,16 +377,6 @@ void stk_status(struct stk_module *module, struct stk_status *status)
 	all.sessions = server->sessions.bound;
 	all.users = session_users(server);
 	memcpy(status, &all, status->size < sizeof(all) ? status->size : sizeof(all));
-}
-
-void stk_modules(struct stk_module *module, bool (*each)(const char *, const char *, void *), void *arg)
-{
-	for (const struct stk_module *other = module->server->modules.modules; other; other = other->next) {
-		const char *version = other->def->version ? other->def->version : "";
-		if (other->state == MODULE_LIVE && !each(other->name, version, arg)) {
-			return;
-		}
-	}
 }
 
 void stk_listeners(struct stk_module *module, bool (*each)(const char *, enum stk_tls, void *), void *arg)
@@ -417,13 +395,14 @@ void stk_log(struct stk_module *module, int level, const char *fmt, ...)
 {
 	char text[2048];
 	va_list args;
-	if (!log_enabled(level)) {
+	if (!module_logs(module, level)) {
 		return;
 	}
+	int len = snprintf(text, sizeof(text), "%.100s: ", module->name);
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	vsnprintf(text + len, sizeof(text) - (size_t)len, fmt, args);
 	va_end(args);
-	log_write(level, "%s: %s", module->name, text);
+	log_put(level, text);
 }
 
 /* A clock that is set back stands still until it has caught up, so that times of messages are in their order. */

@@ -16,5 +16,6 @@ void modapi_free_watches(struct stk_module *module);
 /* Takes back what MODULE offers; frees its references to what others offer. */
 void service_withdraw(struct stk_module *module);
 void service_forget(struct stk_module *module);
+void metric_free_all(struct stk_module *module);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <uthash.h>
 
 #include "core/ask.h"
+#include "core/job.h"
 #include "core/log.h"
 #include "core/modapi.h"
 #include "core/pending.h"
@@ -37,20 +39,57 @@ struct registry_table {
 
 /* ---- calls ---- */
 
+/* Seconds that were put on some module's account. A call's own time is what has passed without having been put on
+ * another one's meanwhile: so it starts and ends by a clock that stands still in the calls inside of it. */
+static double accounted;
+
 double module_enter(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9 - accounted;
 }
 
-void module_leave(const struct stk_module *module, const char *what, double entered)
+void module_leave(struct stk_module *module, const char *what, double entered)
 {
 	double took = module_enter() - entered;
+	accounted += took;
+	module->figures.calls++;
+	module->figures.seconds += took;
 	if (took > SLOW_CALL) {
-		log_write(LOG_WARNING, "module: %s: %s kept the router for %.0f ms; work that takes long belongs into a job",
-		          module->name, what, took * 1000);
+		module->figures.slow_calls++;
+		module_log(module, LOG_WARNING, "%s kept the router for %.0f ms; work that takes long belongs into a job", what,
+		           took * 1000);
 	}
+}
+
+/* ---- lines about modules ---- */
+
+bool module_logs(const struct stk_module *module, int level)
+{
+	int own = atomic_load_explicit(&module->log_level, memory_order_relaxed);
+	return own < 0 ? log_enabled(level) : level <= own;
+}
+
+void module_log(const struct stk_module *module, int level, const char *fmt, ...)
+{
+	char text[1024], line[1200];
+	va_list args;
+	if (!module_logs(module, level)) {
+		return;
+	}
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	snprintf(line, sizeof(line), "module: %.100s: %s", module->name, text);
+	log_put(level, line);
+}
+
+void module_set_log(struct stk_module *module, const struct settings *settings)
+{
+	int said = settings_find_log(settings->log.modules, module->name);
+	int given = settings_find_log(module->server->log_modules, module->name);
+	atomic_store(&module->log_level, given < 0 ? said : given);
 }
 
 /* ---- registry ---- */
@@ -150,6 +189,7 @@ int module_run_hooks(struct server *server, const struct stk_event *event)
 		int verdict = hook->fn(hook->module, event, hook->arg);
 		module_leave(hook->module, "hook", entered);
 		if (verdict != STK_PASS && event->stanza && event->hook != STK_STORED) {
+			hook->module->figures.stanzas++;
 			return verdict;
 		}
 	}
@@ -390,6 +430,7 @@ void module_discard(struct stk_module *module)
 	free_old_confs(module);
 	module_free_conf(module, module->conf);
 	service_forget(module);
+	metric_free_all(module);
 	free(module->name);
 	free(module->path);
 	free(module);
@@ -455,6 +496,7 @@ struct stk_module *module_prepare(struct server *server, const struct conf_secti
 	}
 	*module = (struct stk_module){ .server = server, .def = def, .name = name, .path = path };
 	identify(path, &module->file);
+	module_set_log(module, server->settings);
 	module->conf = module_parse(module, section, report, arg);
 	if (!module->conf) {
 		module_discard(module);
@@ -476,7 +518,7 @@ int module_load(struct server *server, struct stk_module *module)
 	}
 	module->state = MODULE_LIVE;
 	server->modules.generation++;
-	log_write(LOG_DEBUG, "module: %s: loaded from %s", module->name, module->path);
+	module_log(module, LOG_DEBUG, "loaded from %s", module->path);
 	return 0;
 }
 
@@ -646,16 +688,40 @@ static void stop_acting(struct stk_module *module)
 /* Nothing of it is under way any more. */
 static void unload(struct stk_module *module)
 {
+	atomic_store(&module->gone, true);
 	sasl_withdraw(module->server, module);
 	withdraw(&module->server->modules, module);
-	pending_free(module);
 	free_slots(module->server, module);
 	if (module->loaded && module->def->unload) {
 		module->def->unload(module);
 	}
 	modapi_free_timers(module);
 	modapi_free_watches(module);
-	module_discard(module);
+	unsigned left = pending_free(module);
+	if (left) {
+		module_log(module, LOG_WARNING, "%u deferred request%s never resumed", left, left == 1 ? " was" : "s were");
+	}
+	if (module->jobs_lost) {
+		module_log(module, LOG_WARNING, "unloaded while %u of its jobs still run%s", module->jobs_lost, module->jobs_lost == 1 ? "s" : "");
+	}
+	module->next = module->server->modules.tombs;
+	module->server->modules.tombs = module;
+	module_bury(module);
+}
+
+void module_bury(struct stk_module *module)
+{
+	if (!atomic_load(&module->gone) || module->jobs_lost || atomic_load(&module->under_way)) {
+		return;
+	}
+	struct stk_module **at = &module->server->modules.tombs;
+	while (*at && *at != module) {
+		at = &(*at)->next;
+	}
+	if (*at) {
+		*at = module->next;
+		module_discard(module);
+	}
 }
 
 void module_reap(struct server *server)
@@ -679,7 +745,7 @@ void module_reap(struct server *server)
 			continue;
 		}
 		*at = module->next;
-		log_write(LOG_DEBUG, "module: %s: unloaded", module->name);
+		module_log(module, LOG_DEBUG, "unloaded");
 		unload(module);
 	}
 	registry->last = at;
@@ -708,7 +774,7 @@ void module_quiesce_all(struct server *server)
 	for (struct stk_module *module = server->modules.modules; module; module = module->next) {
 		module->state = MODULE_CLOSING;
 		stop_acting(module);
-		workers_cancel(server->workers, module);
+		jobs_cancel(module);
 	}
 }
 

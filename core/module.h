@@ -89,6 +89,20 @@ struct stk_service {
  *  CLOSING   | nothing of it is under way any more: unload()       | freed  */
 enum module_state { MODULE_LOADING, MODULE_LIVE, MODULE_SUSPENDED, MODULE_CLOSING };
 
+/* What a module has cost. Router thread. */
+struct module_figures {
+	uint64_t calls, stanzas, slow_calls; /* stanzas: those it dealt with */
+	double seconds;                      /* on the router thread, without what it called of other modules */
+	uint64_t jobs, jobs_lost;            /* done; written off */
+};
+
+/* A figure that a module counts itself. */
+struct stk_metric {
+	struct stk_metric *next; /* of its module */
+	char *name, *help;
+	_Atomic int64_t value;
+};
+
 /* Which file the code came from, to tell that another one is there now. */
 struct module_file {
 	uint64_t device, inode;
@@ -104,6 +118,12 @@ struct stk_module {
 	bool loaded;             /* load() has returned 0, so unload() is due */
 	unsigned order;          /* in the configuration */
 	atomic_uint under_way;   /* jobs, writes and posts */
+	atomic_bool gone;        /* unloaded, kept only for jobs that were written off and still run */
+	unsigned jobs_under_way, jobs_lost; /* wait or run; written off and still running */
+	double job_limit;        /* seconds; 0: as the operator says */
+	atomic_int log_level;    /* -1: as for all */
+	struct module_figures figures;
+	struct stk_metric *metrics;
 	struct module_file file;
 	void *conf, *data;
 	struct old_conf *old_confs; /* freed when nothing is under way that might read them */
@@ -118,6 +138,7 @@ struct stk_module {
 
 struct module_registry {
 	struct stk_module *modules, **last;
+	struct stk_module *tombs; /* unloaded, but jobs that were written off still name them */
 	struct registry_table *handlers; /* live ones, by element, type and xmlns */
 	struct hook *hooks[STK_HOOKS];
 	struct mech *mechs;
@@ -148,6 +169,13 @@ struct stk_module *module_find(const struct server *server, const char *name); /
 /* A module for SECTION, opened, its options parsed and checked, not in the list yet. NULL: faults were reported. */
 struct stk_module *module_prepare(struct server *server, const struct conf_section *section, conf_report_fn *report, void *arg);
 void module_discard(struct stk_module *module); /* one that was prepared only */
+/* Frees MODULE when it is unloaded and nothing names it any more. */
+void module_bury(struct stk_module *module);
+/* The log level of MODULE is what SETTINGS and the command line say. */
+void module_set_log(struct stk_module *module, const struct settings *settings);
+/* A line about MODULE, "module: NAME: ...", at the level that is set for it. From any thread. */
+void module_log(const struct stk_module *module, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool module_logs(const struct stk_module *module, int level);
 /* Parses SECTION for MODULE, which has it loaded already, into a new struct. NULL: faults were reported. */
 void *module_parse(const struct stk_module *module, const struct conf_section *section, conf_report_fn *report, void *arg);
 /* Frees CONF of MODULE when nothing is under way that might read it: with the next one that is retired, or with the module. */
@@ -176,8 +204,9 @@ const struct mech *module_find_mech(const struct server *server, const char *nam
 /* Runs the hooks of EVENT; the first verdict that is not STK_PASS, or STK_PASS. */
 int module_run_hooks(struct server *server, const struct stk_event *event);
 
-/* Around every call into a module: one that keeps the router over 50 ms is logged with its name. */
+/* Around every call into a module: counts it and its time, and logs one that keeps the router over 50 ms. Time in calls inside of it is
+ * theirs alone. */
 double module_enter(void);
-void module_leave(const struct stk_module *module, const char *what, double entered);
+void module_leave(struct stk_module *module, const char *what, double entered);
 
 #endif

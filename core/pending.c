@@ -37,7 +37,7 @@ static void on_timeout(struct ev_loop *ev, struct ev_timer *timer, int events)
 	(void)events;
 	struct stk_pending *pending = timer->data;
 	pending->late = true;
-	log_write(LOG_WARNING, "module: %s: a deferred request got no answer in time", pending->module->name);
+	module_log(pending->module, LOG_WARNING, "a deferred request got no answer in time");
 	router_fail(pending->request, -ETIMEDOUT);
 }
 
@@ -93,9 +93,12 @@ void pending_cancel(struct stk_module *module)
 	}
 }
 
-void pending_free(struct stk_module *module)
+unsigned pending_free(struct stk_module *module)
 {
+	unsigned count = 0;
 	while (module->pendings) {
 		free_pending(module->pendings);
+		count++;
 	}
+	return count;
 }

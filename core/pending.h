@@ -15,7 +15,7 @@ struct request {
 
 /* Answers everything that MODULE has deferred. It still holds the tokens: resuming one says -ECANCELED. */
 void pending_cancel(struct stk_module *module);
-/* Frees the tokens that MODULE has not resumed; it must not be able to any more. */
-void pending_free(struct stk_module *module);
+/* Frees the tokens that MODULE has not resumed and cannot any more. Returns how many. */
+unsigned pending_free(struct stk_module *module);
 
 #endif

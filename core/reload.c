@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/job.h"
 #include "core/log.h"
 
 enum change_kind {
@@ -67,6 +68,14 @@ static const struct conf_section *running_section(const struct reload *reload, c
 	return conf_find(reload->server->conf, name, NULL);
 }
 
+/* A new module has its new level in its load() already. */
+static void set_fresh_log(const struct reload *reload, const struct change *change)
+{
+	if (change->fresh) {
+		module_set_log(change->fresh, reload->settings);
+	}
+}
+
 /* What a section means for its module; everything that can be wrong with it is found here. */
 static void judge(struct reload *reload, struct change *change)
 {
@@ -76,6 +85,7 @@ static void judge(struct reload *reload, struct change *change)
 		change->kind = CHANGE_ADD;
 		change->fresh = module_prepare(reload->server, change->section, reload->report, reload->arg);
 		reload->rc = change->fresh ? reload->rc : -EINVAL;
+		set_fresh_log(reload, change);
 		return;
 	}
 	if (module_file_changed(old)) {
@@ -92,6 +102,7 @@ static void judge(struct reload *reload, struct change *change)
 		change->kind = CHANGE_REPLACE;
 		change->fresh = module_prepare(reload->server, change->section, reload->report, reload->arg);
 		reload->rc = change->fresh ? reload->rc : -EINVAL;
+		set_fresh_log(reload, change);
 	}
 }
 
@@ -296,6 +307,10 @@ static void swap_settings(struct reload *reload)
 	fresh->login = before.login;
 	fresh->limits = before.limits;
 	log_setup(settings_log_level(now), now->log.target == LOG_TARGET_SYSLOG);
+	for (struct stk_module *module = reload->server->modules.modules; module; module = module->next) {
+		module_set_log(module, now);
+	}
+	jobs_look(reload->server);
 	tls_credentials_unref(reload->server->credentials);
 	reload->server->credentials = reload->credentials;
 	loop_set_credentials(reload->server->loop, reload->credentials);

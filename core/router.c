@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/ask.h"
+#include "core/job.h"
 #include "core/log.h"
 #include "core/modapi.h"
 #include "core/pending.h"
@@ -215,6 +216,7 @@ static int call_handler(const struct handler *handler, struct stk_session *sessi
 	double entered = module_enter();
 	int verdict = handler->fn(handler->module, session, stanza, handler->arg);
 	module_leave(handler->module, "handler", entered);
+	handler->module->figures.stanzas += verdict != STK_PASS;
 	return verdict;
 }
 
@@ -609,17 +611,6 @@ static void on_event(struct server *server, struct event *event)
 	event_free(event);
 }
 
-static void on_job_done(struct job *job)
-{
-	if (job->done) {
-		double entered = module_enter();
-		job->done(job->module, job->status, job->arg);
-		module_leave(job->module, "done", entered);
-	}
-	atomic_fetch_sub(&job->module->under_way, 1);
-	free(job);
-}
-
 bool router_run(struct server *server)
 {
 	struct mail *mail = mailbox_take(&server->inbox);
@@ -627,7 +618,7 @@ bool router_run(struct server *server)
 	while (mail) {
 		struct mail *next = mail->next;
 		switch (mail->kind) {
-		case MAIL_JOB_DONE: on_job_done((struct job *)mail); break;
+		case MAIL_JOB_DONE: job_returned(mail); break;
 		case MAIL_POST: modapi_run_post(mail); break;
 		case MAIL_WRITTEN: modapi_run_written(mail); break;
 		default: on_event(server, (struct event *)mail); break;

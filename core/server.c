@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/db.h"
+#include "core/job.h"
 #include "core/log.h"
 #include "core/reload.h"
 #include "core/router.h"
@@ -105,15 +106,16 @@ static int open_parts(struct server *server)
 	return server->loop ? 0 : -ENOMEM;
 }
 
-int server_open(struct server *server, const char *config, bool dry, conf_report_fn *report, void *arg)
+int server_open(struct server *server, const char *config, const char *const *log, bool dry, conf_report_fn *report, void *arg)
 {
-	*server = (struct server){ .dry = dry, .started_at = stk_now_ms() };
+	*server = (struct server){ .dry = dry, .log_modules = log, .started_at = stk_now_ms() };
 	server->conf = conf_new();
 	server->config = strdup(config);
 	if (!server->conf || !server->config) {
 		return -ENOMEM;
 	}
 	int rc = settings_load(config, server->conf, &server->settings, report, arg);
+	rc = rc < 0 ? rc : settings_check_logs(server->conf, log, report, arg);
 	if (rc < 0) {
 		return rc;
 	}
@@ -124,6 +126,7 @@ int server_open(struct server *server, const char *config, bool dry, conf_report
 		return -EIO;
 	}
 	mailbox_init(&server->inbox, server->ev);
+	jobs_init(server);
 	rc = make_state_dir(server->settings->server.state_dir);
 	rc = rc < 0 || dry ? rc : lock_state_dir(server->settings->server.state_dir);
 	rc = rc < 0 ? rc : open_parts(server);
@@ -253,13 +256,19 @@ void server_close(struct server *server)
 			db_drain(server->db);
 		} while (router_run(server));
 		module_unload_all(server);
-		workers_free(&server->workers);
+		server->left = workers_free(&server->workers) > 0;
 		router_run(server);
 		db_thread_fini(server->db);
 	}
 	loop_free(&server->loop);
+	if (server->left) { /* what still runs may use all the rest */
+		db_close(server->db);
+		log_write(LOG_ERR, "server: jobs that were written off still run; the process ends without them");
+		return;
+	}
 	if (server->ev) {
 		router_run(server);
+		ev_timer_stop(server->ev, &server->job_timer);
 		mailbox_fini(&server->inbox);
 		ev_loop_destroy(server->ev);
 	}

@@ -41,12 +41,17 @@ struct server {
 	struct ask *asks;     /* what modules have asked clients */
 	uint64_t ask_ids, carried_ids; /* given out so far */
 	size_t carried;       /* sessions that modules carry */
+	struct ev_timer job_timer;      /* the next look at what runs */
+	double stop_at;                 /* when a stop waits for jobs no more, on the monotonic clock; 0: no stop */
+	const char *const *log_modules; /* NAME=LEVEL each, of the command line; NULL-terminated, or NULL */
 	int64_t started_at; /* ms since the epoch */
 	bool dry, stopping;
+	bool left; /* closed, but jobs that were written off still run: the process must end without a clean-up */
 };
 
-/* Reads the configuration and loads the modules. DRY: for --plan, nothing is locked and nobody listens. 0 or -errno, faults are told. */
-int server_open(struct server *server, const char *config, bool dry, conf_report_fn *report, void *arg);
+/* Reads the configuration and loads the modules. LOG: NAME=LEVEL each, before what the configuration says; NULL-terminated, or NULL.
+ * DRY: for --plan, nothing is locked and nobody listens. 0 or -errno, faults are told. */
+int server_open(struct server *server, const char *config, const char *const *log, bool dry, conf_report_fn *report, void *arg);
 /* Listens and runs until SIGTERM or SIGINT. 0 or -errno. */
 int server_run(struct server *server);
 void server_close(struct server *server);

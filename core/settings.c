@@ -48,6 +48,7 @@ static const struct stk_option tls_options[] = {
 static const struct stk_option log_options[] = {
 	{ "level", STK_OPT_ENUM, SECTION(log, level), "info", 0, 0, "The least grave lines that are written", levels },
 	{ "target", STK_OPT_ENUM, SECTION(log, target), "stderr", 0, 0, "Where to", targets },
+	{ "modules", STK_OPT_LIST, SECTION(log, modules), NULL, 0, 1000, "Levels of single modules that differ from level, as message=debug, archive=warning", NULL },
 	{ 0 },
 };
 
@@ -69,6 +70,8 @@ static const struct stk_option limits_options[] = {
 	{ "max-send-queue", STK_OPT_BYTES, SECTION(limits, max_send_queue), "4 MiB", 4096, 1073741824, "Bytes that may wait for one client before its connection is ended", NULL },
 	{ "max-connections", STK_OPT_INT, SECTION(limits, max_connections), "100000", 1, 10000000, "Connections in all", NULL },
 	{ "idle-timeout", STK_OPT_SECONDS, SECTION(limits, idle_timeout), "5min", 0, 86400000, "A connection that sends nothing for so long is ended; 0: never", NULL },
+	{ "max-jobs", STK_OPT_INT, SECTION(limits, max_jobs), "4096", 1, 16384, "Jobs of one module that may wait or run; past it the module has to do without", NULL },
+	{ "job-time-limit", STK_OPT_SECONDS, SECTION(limits, job_time_limit), "0", 0, 86400000, "A job of a module that sets no limit itself is written off when it runs for so long, what it holds is lost, and whoever waits for it goes without; choose it far above what jobs take; 0: never", NULL },
 	{ 0 },
 };
 
@@ -111,6 +114,96 @@ bool settings_is_core(const char *name)
 int settings_log_level(const struct settings *settings)
 {
 	return LOG_ERR + settings->log.level;
+}
+
+/* ---- levels of modules ---- */
+
+/* The level at the end of ITEM, or -1. */
+static int level_of(const char *item)
+{
+	const char *equals = strchr(item, '=');
+	for (int i = 0; equals && levels[i]; i++) {
+		if (strcmp(levels[i], equals + 1) == 0) {
+			return LOG_ERR + i;
+		}
+	}
+	return -1;
+}
+
+static bool is_for(const char *item, const char *name)
+{
+	size_t len = strlen(name);
+	return strncmp(item, name, len) == 0 && item[len] == '=';
+}
+
+int settings_find_log(const char *const *items, const char *name)
+{
+	int level = -1;
+	for (; items && *items; items++) {
+		level = is_for(*items, name) ? level_of(*items) : level;
+	}
+	return level;
+}
+
+/* The module of CONF that NAME was probably meant to be, or NULL. */
+static const char *nearest_module(const struct conf *conf, const char *name)
+{
+	size_t count = 0;
+	for (const struct conf_section *section = conf_sections(conf); section; section = section->next) {
+		count++;
+	}
+	struct stk_option *names = calloc(count + 1, sizeof(*names));
+	const char *nearest = NULL;
+	if (names) {
+		count = 0;
+		for (const struct conf_section *section = conf_sections(conf); section; section = section->next) {
+			if (!settings_is_core(section->name)) {
+				names[count++] = (struct stk_option){ .key = section->name, .type = STK_OPT_STR };
+			}
+		}
+		nearest = option_nearest(&(struct option_table){ .options = names, .stride = sizeof(*names) }, name);
+	}
+	free(names);
+	return nearest;
+}
+
+int settings_check_log(const struct conf *conf, const char *item, char *err, size_t errlen)
+{
+	const char *equals = strchr(item, '=');
+	char name[64];
+	if (!equals || equals == item || equals - item >= (int)sizeof(name)) {
+		snprintf(err, errlen, "'%.100s' is not NAME=LEVEL, as message=debug", item);
+		return -EINVAL;
+	}
+	if (level_of(item) < 0) {
+		snprintf(err, errlen, "'%.100s': '%.40s' is none of err, warning, notice, info, debug", item, equals + 1);
+		return -EINVAL;
+	}
+	const struct conf_section *section = conf_sections(conf);
+	while (section && (settings_is_core(section->name) || !is_for(item, section->name))) {
+		section = section->next;
+	}
+	if (section) {
+		return 0;
+	}
+	snprintf(name, sizeof(name), "%.*s", (int)(equals - item), item);
+	const char *nearest = nearest_module(conf, name);
+	snprintf(err, errlen, "there is no module '%s' in the configuration%s%s%s", name, nearest ? "; did you mean '" : "",
+	         nearest ? nearest : "", nearest ? "'?" : "");
+	return -EINVAL;
+}
+
+int settings_check_logs(const struct conf *conf, const char *const *items, conf_report_fn *report, void *arg)
+{
+	char err[400], fault[420];
+	for (; items && *items; items++) {
+		if (settings_check_log(conf, *items, err, sizeof(err)) < 0) {
+			snprintf(fault, sizeof(fault), "--log: %s", err);
+			report(fault, arg);
+			return -EINVAL;
+		}
+	}
+	return 0;
 }
 
 /* ---- checks ---- */
@@ -174,6 +267,17 @@ static void check_listen(struct check *check, const struct settings_listen *list
 	}
 }
 
+static void check_log(struct check *check, const struct conf *conf)
+{
+	const struct conf_section *section = conf_find(conf, "log", NULL);
+	char err[400];
+	for (const char *const *item = check->settings->log.modules; section && item && *item; item++) {
+		if (settings_check_log(conf, *item, err, sizeof(err)) < 0) {
+			fault(check, section->file, section->line, "[log] modules: %s", err);
+		}
+	}
+}
+
 static void check_rest(struct check *check, const struct conf *conf)
 {
 	const struct settings *settings = check->settings;
@@ -231,6 +335,7 @@ static void apply_all(struct check *check, const struct conf *conf)
 	if (!settings->listen) {
 		add_listen(check, NULL);
 	}
+	check_log(check, conf);
 	check_rest(check, conf);
 }
 

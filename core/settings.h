@@ -38,6 +38,7 @@ struct settings_tls {
 struct settings_log {
 	int level; /* index into err, warning, notice, info, debug; settings_log_level() gives the syslog level */
 	int target;
+	const char *const *modules; /* NAME=LEVEL each, or NULL */
 };
 
 struct settings_login {
@@ -53,6 +54,8 @@ struct settings_limits {
 	int64_t max_send_queue;  /* bytes waiting for one connection: 4 MiB */
 	int64_t max_connections; /* in all: 100000 */
 	double idle_timeout;     /* 5 min without a byte received; 0: none */
+	int64_t max_jobs;        /* of one module that wait or run: 4096 */
+	double job_time_limit;   /* of modules that set none; 0: none */
 };
 
 struct settings {
@@ -73,6 +76,12 @@ bool settings_is_core(const char *name);
 int settings_load(const char *file, struct conf *conf, struct settings **settings, conf_report_fn *report, void *arg);
 void settings_free(struct settings **settings);
 int settings_log_level(const struct settings *settings); /* LOG_ERR .. LOG_DEBUG of syslog(3) */
+/* Is ITEM "NAME=LEVEL" with a level and a module of CONF? 0, or -EINVAL with ERR. */
+int settings_check_log(const struct conf *conf, const char *item, char *err, size_t errlen);
+/* The same for those of the command line, NULL-terminated, or NULL; the first fault is reported. */
+int settings_check_logs(const struct conf *conf, const char *const *items, conf_report_fn *report, void *arg);
+/* The syslog level that the last of ITEMS (NULL-terminated, checked; or NULL) gives module NAME; -1: none does. */
+int settings_find_log(const char *const *items, const char *name);
 /* The option table of a core section, for --help-module; NULL options when NAME is none. */
 struct option_table settings_table(const char *name);
 /* option_dump() of all core sections. */

@@ -44,7 +44,7 @@ void ctl_secret_free(char **secret);
 
 /* ---- showing (ctl_show.c) ---- */
 
-enum show_kind { SHOW_LINES, SHOW_JSON, SHOW_MEMBERS, SHOW_HELP, SHOW_STATUS, SHOW_SESSIONS, SHOW_USERS, SHOW_DOCTOR };
+enum show_kind { SHOW_LINES, SHOW_JSON, SHOW_MEMBERS, SHOW_HELP, SHOW_STATUS, SHOW_METRICS, SHOW_SESSIONS, SHOW_USERS, SHOW_DOCTOR };
 
 struct show {
 	enum show_kind kind;

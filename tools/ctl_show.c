@@ -15,7 +15,7 @@
 #include <unistr.h>
 #include <uniwidth.h>
 
-#define COLUMNS_MAX 8
+#define COLUMNS_MAX 9
 
 /* Controls, formats such as changes of writing direction, line ends beyond ASCII, and what is no character. */
 static bool is_harmful(ucs4_t character)
@@ -56,8 +56,13 @@ void show_begin(struct show *show, enum show_kind kind)
 		"JID", "ADDRESS", "TLS", "AVAILABLE", "PRIORITY", "SHOW", "BOUND", NULL
 	};
 	static const char *const users[] = { "USER", "ENABLED", "PASSWORD", "SESSIONS", NULL };
+	static const char *const modules[] = { "MODULE", "VERSION", "CALLS", "STANZAS", "MS",
+					       "SLOW",	 "JOBS",    "NOW",   "LOST",	NULL };
 	*show = (struct show){ .kind = kind };
-	show->titles = kind == SHOW_SESSIONS ? sessions : kind == SHOW_USERS ? users : NULL;
+	show->titles = kind == SHOW_SESSIONS ? sessions :
+		       kind == SHOW_USERS    ? users :
+		       kind == SHOW_STATUS   ? modules :
+					       NULL;
 	show->columns = kind == SHOW_HELP ? 2 : 0;
 	while (show->titles && show->titles[show->columns]) {
 		show->columns++;
@@ -202,6 +207,32 @@ static void format_duration(long long seconds, char *out, size_t size)
 	}
 }
 
+static int add_module(struct show *show, const json_t *object)
+{
+	static const char *const keys[] = { "calls", "stanzas", NULL, "slow", "jobs", "jobs-under-way", "jobs-lost" };
+	enum { KEYS = sizeof(keys) / sizeof(*keys) };
+	char numbers[KEYS][32];
+	const char *row[2 + KEYS] = { text_of(object, "name"), text_of(object, "version") };
+	for (size_t i = 0; i < KEYS; i++) {
+		if (keys[i]) {
+			snprintf(numbers[i], sizeof(numbers[i]), "%lld", number_of(object, keys[i]));
+		} else {
+			snprintf(numbers[i], sizeof(numbers[i]), "%.1f", (double)number_of(object, "microseconds") / 1000);
+		}
+		row[2 + i] = numbers[i];
+	}
+	return add_row(show, row);
+}
+
+/* NAME VALUE */
+static int print_metric(const json_t *object)
+{
+	char *line = NULL;
+	int rc = asprintf(&line, "%s %lld", text_of(object, "name"), number_of(object, "value")) < 0 ? -ENOMEM : print("", line);
+	free(line);
+	return rc;
+}
+
 /* The objects of an array as "A B, A B". */
 static void print_pairs(const char *title, const json_t *array, const char *first, const char *infix,
 			const char *second)
@@ -218,8 +249,11 @@ static void print_pairs(const char *title, const json_t *array, const char *firs
 	putchar('\n');
 }
 
-static void print_status(const json_t *object)
+static int print_status(struct show *show, const json_t *object)
 {
+	size_t i;
+	json_t *module;
+	int rc = 0;
 	char uptime[64];
 	format_duration(number_of(object, "uptime"), uptime, sizeof(uptime));
 	printf("version      %s\n", text_of(object, "version"));
@@ -228,7 +262,11 @@ static void print_status(const json_t *object)
 	print_pairs("listens      ", json_object_get(object, "listeners"), "address", " tls ", "tls");
 	printf("connections  %lld\n", number_of(object, "connections"));
 	printf("sessions     %lld of %lld users\n", number_of(object, "sessions"), number_of(object, "users"));
-	print_pairs("modules      ", json_object_get(object, "modules"), "name", " ", "version");
+	json_array_foreach (json_object_get(object, "modules"), i, module) {
+		rc = rc < 0 ? rc : add_module(show, module);
+	}
+	putchar('\n'); /* the table follows */
+	return rc;
 }
 
 static int print_finding(const json_t *object)
@@ -278,7 +316,8 @@ int show_line(struct show *show, const char *line, const json_t *object)
 	case SHOW_JSON: puts(line); return 0;
 	case SHOW_MEMBERS: return print_members(object);
 	case SHOW_HELP: return add_help(show, object);
-	case SHOW_STATUS: print_status(object); return 0;
+	case SHOW_STATUS: return print_status(show, object);
+	case SHOW_METRICS: return print_metric(object);
 	case SHOW_SESSIONS: return add_session(show, object);
 	case SHOW_USERS: return add_user(show, object);
 	case SHOW_DOCTOR: return print_finding(object);

@@ -24,6 +24,7 @@ static const struct known {
 } knowns[] = {
 	{ "help", { NULL }, "help", "Lists the commands of the server.", SHOW_HELP },
 	{ "status", { NULL }, "status", "How the server is.", SHOW_STATUS },
+	{ "metrics", { NULL }, "metrics", "What modules count.", SHOW_METRICS },
 	{ "sessions", { "user" }, "sessions [USER]", "Who is connected.", SHOW_SESSIONS },
 	{ "notify",
 	  { "user" },

@@ -236,9 +236,14 @@ static void run_help(struct stk_module *module, const char *args, struct stk_ans
 
 /* ---- status ---- */
 
-static bool add_module(const char *name, const char *version, void *arg)
+static bool add_module(const struct stk_module_info *info, void *arg)
 {
-	json_array_append_new(arg, json_pack("{s:s,s:s}", "name", name, "version", version));
+	json_array_append_new(arg, json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "name", info->name, "version",
+					     info->version, "calls", (json_int_t)info->calls, "stanzas",
+					     (json_int_t)info->stanzas, "microseconds", (json_int_t)info->microseconds,
+					     "slow", (json_int_t)info->slow_calls, "jobs", (json_int_t)info->jobs,
+					     "jobs-under-way", (json_int_t)info->jobs_under_way, "jobs-lost",
+					     (json_int_t)info->jobs_lost));
 	return true;
 }
 
@@ -276,6 +281,54 @@ static void run_status(struct stk_module *module, const char *args, struct stk_a
 				       (json_int_t)status.users, "memory", resident(), "listeners", listeners,
 				       "modules", modules));
 	answer_end(answer, rc < 0 ? strerror(-rc) : NULL);
+}
+
+/* ---- metrics ---- */
+
+struct metrics {
+	struct stk_metric_info *all;
+	size_t count, cap;
+	int rc;
+};
+
+static bool add_metric(const struct stk_metric_info *info, void *arg)
+{
+	struct metrics *metrics = arg;
+	if (metrics->count == metrics->cap) {
+		size_t cap = metrics->cap ? 2 * metrics->cap : 64;
+		struct stk_metric_info *all = realloc(metrics->all, cap * sizeof(*all));
+		if (!all) {
+			metrics->rc = -ENOMEM;
+			return false;
+		}
+		metrics->all = all;
+		metrics->cap = cap;
+	}
+	metrics->all[metrics->count++] = *info;
+	return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct stk_metric_info *one = a, *other = b;
+	return strcmp(one->name, other->name);
+}
+
+static void run_metrics(struct stk_module *module, const char *args, struct stk_answer *answer)
+{
+	(void)args;
+	struct metrics metrics = { 0 };
+	stk_metrics(module, add_metric, &metrics);
+	if (metrics.count) {
+		qsort(metrics.all, metrics.count, sizeof(*metrics.all), by_name);
+	}
+	for (size_t i = 0; i < metrics.count && metrics.rc == 0; i++) {
+		const struct stk_metric_info *info = &metrics.all[i];
+		metrics.rc = put(answer, json_pack("{s:s,s:I,s:s}", "name", info->name, "value", (json_int_t)info->value,
+						   "help", info->help));
+	}
+	free(metrics.all);
+	answer_end(answer, metrics.rc < 0 ? strerror(-metrics.rc) : NULL);
 }
 
 /* ---- sessions ---- */
@@ -477,6 +530,8 @@ int commands_provide(struct stk_module *module)
 		{ "command:help",
 		  { sizeof(struct stk_command), "help", "Lists the commands of this server.", run_help } },
 		{ "command:status", { sizeof(struct stk_command), "status", "How the server is.", run_status } },
+		{ "command:metrics",
+		  { sizeof(struct stk_command), "metrics", "What modules count.", run_metrics } },
 		{ "command:sessions",
 		  { sizeof(struct stk_command), "sessions [USER]", "Who is connected.", run_sessions } },
 		{ "command:notify",

@@ -32,6 +32,7 @@ struct stk_auth;
 struct stk_timer;
 struct stk_watch;
 struct stk_service;
+struct stk_metric;
 struct sqlite3;
 struct sqlite3_stmt;
 
@@ -210,6 +211,24 @@ struct stk_status {
 	size_t connections, sessions, users; /* of clients; bound; with a bound session */
 };
 
+/* A module, and what the core has counted of it since it was loaded. */
+struct stk_module_info {
+	uint32_t size;
+	const char *name, *version;
+	uint64_t calls;        /* of its handlers, hooks, timers, watches, posts and done callbacks */
+	uint64_t stanzas;      /* that it dealt with: of its handlers, and of hooks that did not pass them on */
+	uint64_t microseconds; /* on the router thread in these calls, without what they called of other modules */
+	uint64_t slow_calls;   /* over 50 ms */
+	uint64_t jobs, jobs_under_way, jobs_lost; /* run; waiting or running; written off */
+};
+
+/* A figure that a module counts itself. */
+struct stk_metric_info {
+	uint32_t size;
+	const char *name, *help; /* "MODULE_NAME" */
+	int64_t value;
+};
+
 enum stk_tls { STK_TLS_OFF, STK_TLS_OPTIONAL, STK_TLS_REQUIRED, STK_TLS_DIRECT };
 
 typedef int stk_stanza_fn(struct stk_module *module, struct stk_session *session, struct stk_stanza *stanza, void *arg);
@@ -224,7 +243,8 @@ typedef bool stk_session_fn(struct stk_session *session, void *arg); /* false: s
 typedef void stk_work_fn(struct stk_module *module, void *arg); /* worker thread: only stk_db(), stk_log(), stk_post() */
 typedef bool stk_refusal_fn(const struct stk_refusal *refusal, void *arg); /* false: stop */
 typedef int stk_tx_fn(struct stk_module *module, struct sqlite3 *db, void *arg); /* inside the writer's transaction */
-typedef void stk_done_fn(struct stk_module *module, int status, void *arg);      /* router thread, once; -ECANCELED at unload */
+/* Router thread, once; -ECANCELED at unload. Never for a job that was written off. */
+typedef void stk_done_fn(struct stk_module *module, int status, void *arg);
 
 /* What a module claims, in load(). A second claim of the same (element, type, xmlns) is a load error. A handler for
  * exactly (type, xmlns) goes before one for the xmlns, that before one for the type, that before one for the element.
@@ -329,9 +349,15 @@ void stk_watch_set(struct stk_watch *watch, unsigned events);
 void stk_watch_stop(struct stk_watch **watch); /* stores NULL; NULL and *NULL are accepted */
 
 /* Work that blocks or computes. WORK runs on a worker, then DONE (may be NULL) on the router thread. Jobs of a module with equal KEY run one after
- * the other in order; 0: any time. -EAGAIN: the queue is full; -ECANCELED: unloading. Since 0.1. */
+ * the other in order; 0: any time. -EAGAIN: the queue is full, or the module has `max-jobs` of [limits] under way; -ECANCELED: unloading.
+ * Since 0.1. */
 int stk_job(struct stk_module *module, uint64_t key, stk_work_fn *work, stk_done_fn *done, void *arg);
-/* Runs FN on the router thread soon. From any thread. */
+/* How long a job of the module may run, not counting its time in the queue; 0, the default: as the operator says (`job-time-limit` of
+ * [limits]). In load(). One that takes longer is written off: DONE is never called, ARG is lost, KEY is free, and the module is unloaded
+ * without it. So ARG must not lead to anything that unload() frees; stk_db(), stk_log(), stk_post() and stk_metric_add() still may be
+ * called. A stop of the server writes off what has not ended after 10 s. 0, -EPERM, -EINVAL. */
+int stk_job_limit(struct stk_module *module, double seconds);
+/* Runs FN on the router thread soon. From any thread. -ENOMEM; -ECANCELED: unloaded. */
 int stk_post(struct stk_module *module, stk_post_fn *fn, void *arg);
 
 /* Storage: this thread's connection to FILE (a name in the state directory, "startalk.db"), opened, in WAL mode and brought up to
@@ -361,11 +387,20 @@ int stk_reload(struct stk_module *module, bool dry_run, void (*each)(const char 
 
 /* The server. Since 0.1. Each function calls EACH until it returns false. */
 void stk_status(struct stk_module *module, struct stk_status *status);
-void stk_modules(struct stk_module *module, bool (*each)(const char *name, const char *version, void *arg), void *arg);
+void stk_modules(struct stk_module *module, bool (*each)(const struct stk_module_info *info, void *arg), void *arg);
+/* The metrics of all modules. */
+void stk_metrics(struct stk_module *module, bool (*each)(const struct stk_metric_info *info, void *arg), void *arg);
 /* ADDRESS is "ADDRESS:PORT", with the port that it really is. */
 void stk_listeners(struct stk_module *module, bool (*each)(const char *address, enum stk_tls tls, void *arg), void *arg);
 /* Is this startalkd --plan? Then load() must leave alone what belongs to a server that may be running. */
 bool stk_planning(const struct stk_module *module);
+
+/* Metrics: figures that the module counts and the operator sees (startalkctl metrics), as "MODULE_NAME". In load(). NAME has a to z, 0 to 9 and _
+ * only; HELP is one sentence. The core frees it after unload(). NULL: a wrong name, or a second one, logged; out of memory. Since 0.1. */
+struct stk_metric *stk_metric(struct stk_module *module, const char *name, const char *help);
+/* Adds N, or sets a figure that goes up and down. From any thread. NULL is accepted. */
+void stk_metric_add(struct stk_metric *metric, int64_t n);
+void stk_metric_set(struct stk_metric *metric, int64_t value);
 
 /* The rest. Since 0.1. */
 int64_t stk_now_ms(void); /* the clock, ms since the epoch; never goes back while the process runs. From any thread. */

@@ -30,6 +30,7 @@ class Server:
         self.passwords = {}
         self.env = {}  # on top of the test's own
         self.startalkd = program("startalkd")
+        self.args = []  # of startalkd, beside -c
         self.inside = []  # a command that takes programs to where the state directory is seen
         self.process, self.port, self.ports, self.lines = None, None, [], []
         os.makedirs(self.path("plugins.d"), exist_ok=True)
@@ -65,7 +66,7 @@ class Server:
         return subprocess.run([*self.inside, self.startalkd, "-c", self.path("startalkd.conf"), *args], capture_output=True, text=True, timeout=60)
 
     def start(self):
-        command = self.inside + shlex.split(os.environ.get("STK_WRAPPER", "")) + [self.startalkd, "-c", self.path("startalkd.conf")]
+        command = self.inside + shlex.split(os.environ.get("STK_WRAPPER", "")) + [self.startalkd, "-c", self.path("startalkd.conf"), *self.args]
         self.port, self.ports, self.lines = None, [], []
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, errors="replace",
                                         env={**os.environ, **self.env})
