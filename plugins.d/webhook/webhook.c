@@ -54,7 +54,7 @@ struct state {
 	struct queue queue;
 	char *batch;       /* what is being posted */
 	unsigned failures; /* in a row */
-	size_t posted, given_up;
+	struct stk_metric *posted, *given_up, *dropped;
 	bool overflowing; /* told in the log */
 	char secret[PAYLOAD_SECRET_MAX];
 };
@@ -67,9 +67,11 @@ static int on_stored(struct stk_module *module, const struct stk_event *event, v
 {
 	struct state *state = arg;
 	char *text = payload_event(event->stanza);
+	size_t lost = state->queue.lost;
 	if (!text || queue_add(&state->queue, text) < 0) {
 		state->queue.lost++;
 	}
+	stk_metric_add(state->dropped, (int64_t)(state->queue.lost - lost));
 	if (state->queue.lost && !state->overflowing) {
 		stk_log(module, LOG_WARNING, "the queue is full: the oldest messages are dropped until %s takes some",
 			state->conf->url);
@@ -150,11 +152,11 @@ static void on_answer(struct stk_module *module, struct curl_request *request, C
 	if (given_up) {
 		stk_log(module, LOG_ERR, "%s: status %ld: %zu messages are not posted again", state->conf->url,
 			request->status, count);
-		state->given_up += count;
+		stk_metric_add(state->given_up, (int64_t)count);
 	} else if (state->failures) {
 		stk_log(module, LOG_NOTICE, "%s: takes messages again", state->conf->url);
 	}
-	state->posted += taken ? count : 0;
+	stk_metric_add(state->posted, taken ? (int64_t)count : 0);
 	state->failures = 0;
 	if (!state->queue.first && state->overflowing) {
 		stk_log(module, LOG_WARNING, "nothing waits any more; %zu messages had been dropped",
@@ -213,7 +215,6 @@ static void unload(struct stk_module *module)
 	if (rc < 0) {
 		stk_log(module, LOG_ERR, "%s: cannot be written, what waited is lost: %s", path, strerror(-rc));
 	}
-	stk_log(module, LOG_INFO, "%zu messages posted, %zu given up", state->posted, state->given_up);
 	release(state);
 }
 
@@ -251,6 +252,9 @@ static int load(struct stk_module *module, const void *conf)
 	state->request.done = on_answer;
 	state->conf = conf;
 	state->queue.max = (size_t)state->conf->queue_size;
+	state->posted = stk_metric(module, "posted", "Messages that the receiver took");
+	state->given_up = stk_metric(module, "given_up", "Messages that the receiver calls wrong");
+	state->dropped = stk_metric(module, "dropped", "Messages for which the queue had no room");
 	int rc = start(module, state);
 	if (rc < 0) {
 		release(state); /* unload() is only called after a load that succeeded */

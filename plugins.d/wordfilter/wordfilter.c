@@ -47,7 +47,7 @@ struct state {
 	struct timespec changed; /* the file, when it was read */
 	struct stk_timer *timer;
 	bool looking; /* a job is under way */
-	size_t refused, masked;
+	struct stk_metric *refused, *masked;
 };
 
 /* ---- messages ---- */
@@ -108,10 +108,10 @@ static int on_message(struct stk_module *module, const struct stk_event *event, 
 		/* In this hook a stanza may be changed, so its body may. */
 		stk_node_set_text((struct stk_node *)(uintptr_t)body, masked);
 		free(masked);
-		state->masked++;
+		stk_metric_add(state->masked, 1);
 		return STK_PASS;
 	}
-	state->refused++;
+	stk_metric_add(state->refused, 1);
 	return refuse(event->session, message, state->conf->reason);
 }
 
@@ -221,7 +221,6 @@ static int use(struct stk_module *module, struct state *state, const struct conf
 static void unload(struct stk_module *module)
 {
 	struct state *state = stk_data(module);
-	stk_log(module, LOG_INFO, "%zu messages refused, %zu masked", state->refused, state->masked);
 	words_free(state->words);
 	free(state);
 }
@@ -233,6 +232,8 @@ static int load(struct stk_module *module, const void *conf)
 		return -ENOMEM;
 	}
 	stk_set_data(module, state);
+	state->refused = stk_metric(module, "refused", "Messages that were sent back");
+	state->masked = stk_metric(module, "masked", "Messages that went on with words masked");
 	int rc = use(module, state, conf);
 	rc = rc < 0 ? rc : stk_on(module, STK_STANZA_IN, PRIORITY, on_message, state);
 	if (rc < 0) { /* unload() is only called after a load that succeeded */

@@ -151,6 +151,8 @@ def test_a_full_queue_drops_the_oldest_and_says_so_once(hooked, receiver, connec
     assert got[0] == texts[0], "what is under way stays"
     assert got[1:] == texts[-len(got) + 1:] and 5 < len(got) < 20
     server.wait_log(f"nothing waits any more; {40 - len(got)} messages had been dropped")
+    figures = dict(line.split() for line in server.ctl("metrics").stdout.splitlines())
+    assert int(figures["webhook_dropped"]) == 40 - len(got) and int(figures["webhook_posted"]) == len(got)
     assert len([line for line in server.lines if "the queue is full" in line]) == 1
     receiver.go_on.clear()
     send(alice, *texts[:20])

@@ -102,9 +102,10 @@ def test_reload_takes_another_action_and_refuses_a_list_that_is_not_there(filter
     server.wait_log("module wordfilter: changed")
     server.wait_log("reload: done")
     assert text_at(bob, alice.message("bob@example.org", "damn")) == "***"
+    assert "wordfilter_masked 1\nwordfilter_refused 1\n" in server.ctl("metrics").stdout
     server.plugin("80-wordfilter", None)
     server.signal(signal.SIGHUP)
-    server.wait_log("wordfilter: 1 messages refused, 1 masked")
+    server.wait_log("wordfilter: unloaded")
     assert text_at(bob, alice.message("bob@example.org", "damn")) == "damn"
 
 
