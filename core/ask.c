@@ -38,7 +38,7 @@ static void unlink_ask(struct ask *ask)
 static void finish(struct ask *ask, struct stk_stanza *answer, int status)
 {
 	unlink_ask(ask);
-	double entered = module_enter();
+	double entered = module_enter(ask->module, "IQ answer");
 	ask->fn(ask->module, answer, status, ask->arg);
 	module_leave(ask->module, "IQ answer", entered);
 	free(ask);

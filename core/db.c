@@ -15,7 +15,9 @@
 
 #include <sqlite3.h>
 
+#include "core/crash.h"
 #include "core/log.h"
+#include "core/module.h"
 
 #define BUSY_MS     10000 /* how long a statement waits for a lock that somebody else holds */
 #define WRITE_TRIES 6     /* times BUSY_MS that a write waits */
@@ -262,7 +264,9 @@ static void run_request(struct sqlite3 *handle, struct db_request *request)
 		request->status = error_of(handle);
 		return;
 	}
+	crash_enter(module_name(request->module), "write");
 	request->status = request->tx(request->module, handle, request->arg);
+	crash_leave();
 	if (request->append) {
 		return;
 	}
@@ -322,6 +326,7 @@ static struct db_request *take_group(struct db_writer *writer)
 static void *run_writer(void *arg)
 {
 	struct db_writer *writer = arg;
+	crash_thread();
 	pthread_mutex_lock(&writer->lock);
 	while (writer->first || !writer->stopping) {
 		if (!writer->first) {

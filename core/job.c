@@ -132,7 +132,7 @@ void job_returned(struct mail *mail)
 	module->jobs_under_way--;
 	module->figures.jobs += job->status == 0;
 	if (job->done) {
-		double entered = module_enter();
+		double entered = module_enter(module, "done");
 		job->done(module, job->status, job->arg);
 		module_leave(module, "done", entered);
 	}

@@ -17,6 +17,17 @@
 static atomic_int log_level = LOG_INFO;
 static atomic_bool log_syslog;
 
+static _Thread_local struct {
+	void (*fn)(const char *text, void *arg);
+	void *arg;
+} tap;
+
+void log_tap(void (*fn)(const char *text, void *arg), void *arg)
+{
+	tap.fn = fn;
+	tap.arg = arg;
+}
+
 bool log_enabled(int level)
 {
 	return level <= atomic_load_explicit(&log_level, memory_order_relaxed);
@@ -77,6 +88,9 @@ void log_write(int level, const char *fmt, ...)
 void log_put(int level, const char *text)
 {
 	char line[LINE_MAX_BYTES];
+	if (tap.fn && level <= LOG_ERR) {
+		tap.fn(text, tap.arg);
+	}
 	if (atomic_load_explicit(&log_syslog, memory_order_relaxed)) {
 		put_escaped(line, sizeof(line), text);
 		syslog(level, "%s", line);

@@ -10,24 +10,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/crash.h"
+#include "core/describe.h"
 #include "core/log.h"
 #include "core/server.h"
 
 static const char usage[] =
 	"Usage: startalkd [-c FILE] [--log NAME=LEVEL]... [--check | --plan]\n"
-	"       startalkd --help-module NAME | --dump-options NAME | --version | --help\n"
+	"       startalkd [-c FILE] --list-modules | --describe-module NAME | --help-module NAME\n"
+	"       startalkd --dump-options NAME | --version | --help\n"
 	"\n"
 	"  -c, --config FILE   the configuration (default: " STK_SYSCONF_DIR "/startalkd/startalkd.conf)\n"
 	"      --log NAME=LEVEL  what one module logs: err, warning, notice, info or debug, whatever the configuration says\n"
 	"      --check         only check the configuration, the modules' options included\n"
 	"      --plan          print modules, handlers and hooks as they take effect, and exit\n"
 	"      --help-module NAME  the options of a module, or of a core section (server, listen, tls, log, login, limits)\n"
+	"      --list-modules  the modules that could be loaded, and their files, parted by tabs\n"
+	"      --describe-module NAME  what a module says of itself, for programs, parted by tabs\n"
 	"      --dump-options NAME  the same for programs, parted by tabs; NAME core: all core sections\n"
 	"      --version       print the version\n"
 	"\n"
 	"SIGTERM stops the server, SIGHUP makes it read its configuration, certificate and key anew.\n";
 
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_PLAN, ACTION_HELP_MODULE, ACTION_DUMP_OPTIONS };
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_PLAN, ACTION_HELP_MODULE, ACTION_DUMP_OPTIONS, ACTION_LIST, ACTION_DESCRIBE };
 
 static void report(const char *fault, void *arg)
 {
@@ -52,7 +57,7 @@ static int check(const char *config, const char *const *log)
 	return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int help_module(const char *name, bool dump)
+static int help_module(const struct settings *settings, const char *name, bool dump)
 {
 	char err[1024], *path = NULL;
 	if (dump && strcmp(name, "core") == 0) {
@@ -64,7 +69,7 @@ static int help_module(const char *name, bool dump)
 		option_help(&table, stdout);
 		return EXIT_SUCCESS;
 	}
-	const struct stk_module_def *def = module_open(NULL, name, &path, err, sizeof(err));
+	const struct stk_module_def *def = module_open(settings, name, &path, err, sizeof(err));
 	if (!def) {
 		fprintf(stderr, "startalkd: %s\n", err);
 		return EXIT_FAILURE;
@@ -78,6 +83,46 @@ static int help_module(const char *name, bool dump)
 	}
 	free(path);
 	return EXIT_SUCCESS;
+}
+
+static int describe_module(const struct settings *settings, const char *name)
+{
+	char err[1024];
+	if (describe_file(settings, name, stdout, err, sizeof(err)) < 0) {
+		fprintf(stderr, "startalkd: %s\n", err);
+		return EXIT_FAILURE;
+	}
+	return EXIT_SUCCESS;
+}
+
+static void overlook(const char *fault, void *arg)
+{
+	(void)fault;
+	(void)arg;
+}
+
+/* CONFIG may be NULL. Only where modules are is taken from it, so it need not be right. */
+static int about_modules(const char *config, enum action action, const char *name)
+{
+	struct settings settings = { 0 };
+	struct conf *conf = conf_new();
+	if (!conf) {
+		return EXIT_FAILURE;
+	}
+	struct option_table table = settings_table("server");
+	if (config) {
+		(void)conf_read_file(conf, config, overlook, NULL);
+	}
+	(void)conf_apply(conf_find(conf, "server", NULL), &table, &settings.server, overlook, NULL);
+	int status = EXIT_SUCCESS;
+	switch (action) {
+	case ACTION_LIST: describe_list(&settings, stdout); break;
+	case ACTION_DESCRIBE: status = describe_module(&settings, name); break;
+	default: status = help_module(&settings, name, action == ACTION_DUMP_OPTIONS); break;
+	}
+	option_free(&table, &settings.server);
+	conf_free(&conf);
+	return status;
 }
 
 static int run(const char *config, const char *const *log, enum action action)
@@ -101,9 +146,10 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "log", required_argument, NULL, 'L' }, { "check", no_argument, NULL, 'C' }, { "plan", no_argument, NULL, 'P' },
 		{ "help-module", required_argument, NULL, 'M' }, { "dump-options", required_argument, NULL, 'D' },
+		{ "list-modules", no_argument, NULL, 'l' }, { "describe-module", required_argument, NULL, 'I' },
 		{ "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
-	const char *config = STK_SYSCONF_DIR "/startalkd/startalkd.conf", *module = NULL;
+	const char *config = NULL, *module = NULL;
 	static const char **log; /* for as long as the process runs */
 	enum action action = ACTION_RUN;
 	int opt, logs = 0;
@@ -113,6 +159,7 @@ int main(int argc, char **argv)
 	}
 	prctl(PR_SET_DUMPABLE, 0); /* no passwords in core dumps */
 	umask(077);
+	crash_install();
 	while ((opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
 		switch (opt) {
 		case 'c': config = optarg; break;
@@ -121,6 +168,8 @@ int main(int argc, char **argv)
 		case 'P': action = ACTION_PLAN; break;
 		case 'M': action = ACTION_HELP_MODULE; module = optarg; break;
 		case 'D': action = ACTION_DUMP_OPTIONS; module = optarg; break;
+		case 'l': action = ACTION_LIST; break;
+		case 'I': action = ACTION_DESCRIBE; module = optarg; break;
 		case 'V': puts("startalkd " STK_VERSION); return EXIT_SUCCESS;
 		case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
 		default: fputs(usage, stderr); return 2;
@@ -130,10 +179,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "startalkd: unexpected argument '%s'\n%s", argv[optind], usage);
 		return 2;
 	}
+	const char *used = config ? config : STK_SYSCONF_DIR "/startalkd/startalkd.conf";
 	switch (action) {
-	case ACTION_CHECK: return check(config, log);
-	case ACTION_HELP_MODULE: return help_module(module, false);
-	case ACTION_DUMP_OPTIONS: return help_module(module, true);
-	default: return run(config, log, action);
+	case ACTION_CHECK: return check(used, log);
+	case ACTION_HELP_MODULE:
+	case ACTION_DUMP_OPTIONS:
+	case ACTION_LIST:
+	case ACTION_DESCRIBE: return about_modules(config, action, module);
+	default: return run(used, log, action);
 	}
 }

@@ -5,6 +5,7 @@
 #include "core/modapi.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -210,7 +211,7 @@ static void on_timer(struct ev_loop *ev, struct ev_timer *watcher, int events)
 	(void)events;
 	struct stk_timer *timer = watcher->data;
 	struct stk_module *module = timer->module;
-	double entered = module_enter();
+	double entered = module_enter(module, "timer");
 	timer->fn(module, timer->arg);
 	module_leave(module, "timer", entered);
 }
@@ -262,7 +263,7 @@ static void on_watch(struct ev_loop *ev, struct ev_io *watcher, int events)
 	(void)ev;
 	struct stk_watch *watch = watcher->data;
 	struct stk_module *module = watch->module;
-	double entered = module_enter();
+	double entered = module_enter(module, "watch");
 	watch->fn(module, watcher->fd, (events & EV_READ ? STK_READ : 0) | (events & EV_WRITE ? STK_WRITE : 0), watch->arg);
 	module_leave(module, "watch", entered);
 }
@@ -340,17 +341,31 @@ struct post {
 
 int stk_post(struct stk_module *module, stk_post_fn *fn, void *arg)
 {
-	if (atomic_load(&module->gone)) { /* a job that was written off goes on */
-		return -ECANCELED;
-	}
 	struct post *post = calloc(1, sizeof(*post));
 	if (!post) {
 		return -ENOMEM;
 	}
 	*post = (struct post){ .mail.kind = MAIL_POST, .module = module, .fn = fn, .arg = arg };
-	atomic_fetch_add(&module->under_way, 1);
-	mailbox_put(&module->server->inbox, &post->mail);
-	return 0;
+	atomic_fetch_add(&module->posting, 1);
+	bool refused = atomic_load(&module->no_posts);
+	if (!refused) {
+		atomic_fetch_add(&module->under_way, 1);
+		mailbox_put(&module->server->inbox, &post->mail);
+	}
+	atomic_fetch_sub(&module->posting, 1);
+	if (refused) {
+		free(post);
+	}
+	return refused ? -ECANCELED : 0;
+}
+
+/* Else a thread that posts without end would keep its module from being unloaded, which is where it is stopped. */
+void modapi_stop_posts(struct stk_module *module)
+{
+	atomic_store(&module->no_posts, true);
+	while (atomic_load(&module->posting)) {
+		sched_yield();
+	}
 }
 
 void modapi_run_post(struct mail *mail)
@@ -358,7 +373,7 @@ void modapi_run_post(struct mail *mail)
 	struct post *post = (struct post *)mail;
 	struct stk_module *module = post->module;
 	if (!atomic_load(&module->gone)) {
-		double entered = module_enter();
+		double entered = module_enter(module, "post");
 		post->fn(module, post->arg);
 		module_leave(module, "post", entered);
 	}

@@ -13,6 +13,8 @@ void modapi_stop_timers(struct stk_module *module);
 void modapi_stop_watches(struct stk_module *module);
 void modapi_free_timers(struct stk_module *module);
 void modapi_free_watches(struct stk_module *module);
+/* No post of MODULE is taken from now on, and none is half-way when this returns. */
+void modapi_stop_posts(struct stk_module *module);
 /* Takes back what MODULE offers; frees its references to what others offer. */
 void service_withdraw(struct stk_module *module);
 void service_forget(struct stk_module *module);

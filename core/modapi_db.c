@@ -54,7 +54,7 @@ void modapi_run_written(struct mail *mail)
 {
 	struct db_request *request = (struct db_request *)mail;
 	if (request->done) {
-		double entered = module_enter();
+		double entered = module_enter(request->module, "done of a write");
 		request->done(request->module, request->status, request->arg);
 		module_leave(request->module, "done of a write", entered);
 	}

@@ -18,6 +18,7 @@
 #include <uthash.h>
 
 #include "core/ask.h"
+#include "core/crash.h"
 #include "core/job.h"
 #include "core/log.h"
 #include "core/modapi.h"
@@ -43,16 +44,23 @@ struct registry_table {
  * another one's meanwhile: so it starts and ends by a clock that stands still in the calls inside of it. */
 static double accounted;
 
-double module_enter(void)
+static double read_clock(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9 - accounted;
 }
 
+double module_enter(const struct stk_module *module, const char *what)
+{
+	crash_enter(module->name, what);
+	return read_clock();
+}
+
 void module_leave(struct stk_module *module, const char *what, double entered)
 {
-	double took = module_enter() - entered;
+	double took = read_clock() - entered;
+	crash_leave();
 	accounted += took;
 	module->figures.calls++;
 	module->figures.seconds += took;
@@ -158,7 +166,7 @@ bool module_has_user(struct server *server, const char *bare)
 		return true;
 	}
 	self = provided->module;
-	double entered = module_enter();
+	double entered = module_enter(self, "users");
 	bool exists = ((const struct stk_users *)provided->table)->exists(self, bare);
 	module_leave(self, "users", entered);
 	return exists;
@@ -185,7 +193,7 @@ int module_run_hooks(struct server *server, const struct stk_event *event)
 		if (!is_told(hook->module, event->hook)) {
 			continue;
 		}
-		double entered = module_enter();
+		double entered = module_enter(hook->module, "hook");
 		int verdict = hook->fn(hook->module, event, hook->arg);
 		module_leave(hook->module, "hook", entered);
 		if (verdict != STK_PASS && event->stanza && event->hook != STK_STORED) {
@@ -196,10 +204,19 @@ int module_run_hooks(struct server *server, const struct stk_event *event)
 	return STK_PASS;
 }
 
-static const char *element_name(int element)
+const char *module_element_name(int element)
 {
 	static const char *const names[] = { "?", "iq", "message", "presence" };
 	return names[element >= STK_IQ && element <= STK_PRESENCE ? element : 0];
+}
+
+const char *module_hook_name(int kind)
+{
+	static const char *const names[STK_HOOKS] = {
+		"session-bound", "session-available", "session-closed", "stanza-in", "stanza-out", "route", "sent", "delivered",
+		"session-eligible", "session-opened", "undelivered", "stored",
+	};
+	return names[kind];
 }
 
 /* Makes what MODULE claimed in load() live; a claim that somebody else has already is an error that names both. */
@@ -210,7 +227,7 @@ static int publish(struct module_registry *registry, struct stk_module *module)
 		struct handler *other = lookup(registry, (int)handler->element, handler->type, handler->xmlns, handler->domain);
 		if (other) {
 			log_write(LOG_ERR, "module: %s: %s type %s xmlns %s%s%s belongs to module %s already; disable one of them",
-			          module->name, element_name((int)handler->element), handler->type ? handler->type : "*",
+			          module->name, module_element_name((int)handler->element), handler->type ? handler->type : "*",
 			          handler->xmlns ? handler->xmlns : "*", handler->domain ? " in " : "", handler->domain ? handler->domain : "",
 			          other->module->name);
 			return -EEXIST;
@@ -300,7 +317,7 @@ static void withdraw(struct module_registry *registry, struct stk_module *module
 /* ---- opening ---- */
 
 /* In the build tree modules lie beside the program, as modules/NAME/NAME.so. */
-static bool find_file(const struct settings *settings, const char *name, char *out, size_t size)
+bool module_find_file(const struct settings *settings, const char *name, char *out, size_t size)
 {
 	if (settings && settings->server.modules_dir) {
 		snprintf(out, size, "%s/%s.so", settings->server.modules_dir, name);
@@ -328,6 +345,44 @@ static bool find_file(const struct settings *settings, const char *name, char *o
 	return access(out, F_OK) == 0;
 }
 
+struct option_table module_options(const struct stk_module_def *def)
+{
+	return (struct option_table){ .options = def->options, .stride = def->option_size };
+}
+
+static size_t field_size(enum stk_opt_type type)
+{
+	switch (type) {
+	case STK_OPT_BOOL: return sizeof(bool);
+	case STK_OPT_ENUM: return sizeof(int);
+	case STK_OPT_INT:
+	case STK_OPT_BYTES: return sizeof(int64_t);
+	case STK_OPT_SECONDS: return sizeof(double);
+	default: return sizeof(void *);
+	}
+}
+
+/* Is the table such that it can be read, and that what it stores lies within the configuration struct? */
+static bool options_fit(const struct stk_module_def *def, const char *path, char *err, size_t errlen)
+{
+	struct option_table table = module_options(def);
+	const struct stk_option *option;
+	const size_t least = offsetof(struct stk_option, names) + sizeof(option->names); /* as in the first version */
+	if (def->options && def->option_size < least) {
+		snprintf(err, errlen, "module '%s': %s: its option_size is %u, at least %zu are wanted; define it with STK_MODULE()", def->name,
+		         path, def->option_size, least);
+		return false;
+	}
+	for (size_t i = 0; (option = option_at(&table, i)); i++) {
+		if (option->offset + field_size(option->type) > def->conf_size) {
+			snprintf(err, errlen, "module '%s': %s: its option '%s' lies outside of its configuration struct; is conf_size right?",
+			         def->name, path, option->key);
+			return false;
+		}
+	}
+	return true;
+}
+
 /* Nothing of the definition is read before magic and version are known to fit. */
 static bool fits(const struct stk_module_def *def, const char *name, const char *path, char *err, size_t errlen)
 {
@@ -338,12 +393,15 @@ static bool fits(const struct stk_module_def *def, const char *name, const char 
 		snprintf(err, errlen, "module '%s': %s: built for module API %u.%u, this server has %d.%d; rebuild the module against "
 		         "the server's headers, or upgrade the server", name, path, def->abi_major, def->abi_minor, STK_ABI_MAJOR,
 		         STK_ABI_MINOR);
-	} else if (def->size < offsetof(struct stk_module_def, reserved) || !def->name || !def->load) {
+	} else if (def->size < offsetof(struct stk_module_def, reserved)) {
+		snprintf(err, errlen, "module '%s': %s: its definition has %u bytes, at least %zu are wanted; define it with STK_MODULE()", name,
+		         path, def->size, offsetof(struct stk_module_def, reserved));
+	} else if (!def->name || !def->load) {
 		snprintf(err, errlen, "module '%s': %s: its definition lacks name or load", name, path);
 	} else if (strcmp(def->name, name) != 0) {
 		snprintf(err, errlen, "module '%s': %s: calls itself '%s'; section, file and name must be the same", name, path, def->name);
 	} else {
-		return true;
+		return options_fit(def, path, err, errlen);
 	}
 	return false;
 }
@@ -351,11 +409,13 @@ static bool fits(const struct stk_module_def *def, const char *name, const char 
 const struct stk_module_def *module_open(const struct settings *settings, const char *name, char **path, char *err, size_t errlen)
 {
 	char file[8192];
-	if (!find_file(settings, name, file, sizeof(file))) {
+	if (!module_find_file(settings, name, file, sizeof(file))) {
 		snprintf(err, errlen, "module '%s': there is no %s.so (looked last for %s); is the section's name right?", name, name, file);
 		return NULL;
 	}
+	crash_enter(name, "dlopen");
 	void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+	crash_leave();
 	if (!handle) {
 		snprintf(err, errlen, "module '%s': %s: %s", name, file, dlerror());
 		return NULL;
@@ -371,11 +431,6 @@ const struct stk_module_def *module_open(const struct settings *settings, const 
 	}
 	*path = strdup(file);
 	return def;
-}
-
-struct option_table module_options(const struct stk_module_def *def)
-{
-	return (struct option_table){ .options = def->options, .stride = def->option_size };
 }
 
 /* ---- loading ---- */
@@ -464,7 +519,10 @@ void *module_parse(const struct stk_module *module, const struct conf_section *s
 	}
 	struct option_table table = module_options(def);
 	int rc = conf_apply(section, &table, conf, report, arg);
-	if (rc == 0 && def->check && def->check(conf, err, sizeof(err)) < 0) {
+	crash_enter(module->name, "check");
+	bool wrong = rc == 0 && def->check && def->check(conf, err, sizeof(err)) < 0;
+	crash_leave();
+	if (wrong) {
 		snprintf(fault, sizeof(fault), "%s:%u: [%s] %s", section->file, section->line, section->name, err);
 		report(fault, arg);
 		rc = -EINVAL;
@@ -509,7 +567,9 @@ int module_load(struct server *server, struct stk_module *module)
 {
 	*server->modules.last = module;
 	server->modules.last = &module->next;
+	crash_enter(module->name, "load");
 	int rc = module->def->load(module, module->conf);
+	crash_leave();
 	module->loaded = rc >= 0;
 	rc = rc < 0 ? rc : publish(&server->modules, module);
 	if (rc < 0) {
@@ -651,6 +711,7 @@ void module_close(struct stk_module *module)
 	module->state = MODULE_CLOSING;
 	module->server->modules.generation++;
 	module->server->modules.closing = true;
+	modapi_stop_posts(module);
 	workers_withdraw(module->server->workers, module);
 }
 
@@ -665,7 +726,9 @@ static void free_slots(struct server *server, const struct stk_module *module)
 		}
 		HASH_ITER (hh, server->sessions.by_id, session, next) {
 			if (session->slots[i] && registry->slots[i].destroy) {
+				crash_enter(module->name, "destroy of a session's data");
 				registry->slots[i].destroy(session->slots[i]);
+				crash_leave();
 			}
 			session->slots[i] = NULL;
 		}
@@ -693,7 +756,9 @@ static void unload(struct stk_module *module)
 	withdraw(&module->server->modules, module);
 	free_slots(module->server, module);
 	if (module->loaded && module->def->unload) {
+		crash_enter(module->name, "unload");
 		module->def->unload(module);
+		crash_leave();
 	}
 	modapi_free_timers(module);
 	modapi_free_watches(module);
@@ -774,6 +839,7 @@ void module_quiesce_all(struct server *server)
 	for (struct stk_module *module = server->modules.modules; module; module = module->next) {
 		module->state = MODULE_CLOSING;
 		stop_acting(module);
+		modapi_stop_posts(module);
 		jobs_cancel(module);
 	}
 }
@@ -798,10 +864,6 @@ void module_unload_all(struct server *server)
 
 void server_print_plan(const struct server *server, FILE *out)
 {
-	static const char *const kinds[STK_HOOKS] = {
-		"session-bound", "session-available", "session-closed", "stanza-in", "stanza-out", "route", "sent", "delivered",
-		"session-eligible", "session-opened", "undelivered", "stored",
-	};
 	fprintf(out, "modules, in load order:\n");
 	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {
 		fprintf(out, "  %-16s %-8s %s\n", module->name, module->def->version ? module->def->version : "-", module->path);
@@ -824,7 +886,7 @@ void server_print_plan(const struct server *server, FILE *out)
 	fprintf(out, "handlers (element, type, xmlns, module, domain; the most exact match is taken):\n");
 	for (const struct stk_module *module = server->modules.modules; module; module = module->next) {
 		for (const struct handler *handler = module->handlers; handler; handler = handler->next) {
-			fprintf(out, "  %-9s %-7s %-40s %s%s%s\n", element_name((int)handler->element), handler->type ? handler->type : "*",
+			fprintf(out, "  %-9s %-7s %-40s %s%s%s\n", module_element_name((int)handler->element), handler->type ? handler->type : "*",
 			        handler->xmlns ? handler->xmlns : "*", module->name, handler->domain ? " " : "",
 			        handler->domain ? handler->domain : "");
 		}
@@ -832,7 +894,7 @@ void server_print_plan(const struct server *server, FILE *out)
 	fprintf(out, "hooks (in the order they run):\n");
 	for (int kind = 0; kind < STK_HOOKS; kind++) {
 		for (const struct hook *hook = server->modules.hooks[kind]; hook; hook = hook->next) {
-			fprintf(out, "  %-18s priority %-5d %s\n", kinds[kind], hook->priority, hook->module->name);
+			fprintf(out, "  %-18s priority %-5d %s\n", module_hook_name(kind), hook->priority, hook->module->name);
 		}
 	}
 }

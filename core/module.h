@@ -124,6 +124,8 @@ struct stk_module {
 	atomic_int log_level;    /* -1: as for all */
 	struct module_figures figures;
 	struct stk_metric *metrics;
+	atomic_uint posting;     /* threads that are in stk_post() */
+	atomic_bool no_posts;
 	struct module_file file;
 	void *conf, *data;
 	struct old_conf *old_confs; /* freed when nothing is under way that might read them */
@@ -156,6 +158,10 @@ struct module_registry {
 
 /* Opens the shared object of NAME and checks its definition. NULL with ERR a text naming module, file and reason. */
 const struct stk_module_def *module_open(const struct settings *settings, const char *name, char **path, char *err, size_t errlen);
+/* The file that NAME would be loaded from, or the last place where it was looked for. SETTINGS may be NULL. */
+bool module_find_file(const struct settings *settings, const char *name, char *out, size_t size);
+const char *module_element_name(int element);
+const char *module_hook_name(int kind);
 struct option_table module_options(const struct stk_module_def *def);
 /* Opens and checks every module that the configuration names, those it needs before it, and loads them unless CHECK_ONLY.
  * 0 or -errno; faults are reported. What was loaded before a fault is left to module_quiesce_all and module_unload_all. */
@@ -204,9 +210,15 @@ const struct mech *module_find_mech(const struct server *server, const char *nam
 /* Runs the hooks of EVENT; the first verdict that is not STK_PASS, or STK_PASS. */
 int module_run_hooks(struct server *server, const struct stk_event *event);
 
-/* Around every call into a module: counts it and its time, and logs one that keeps the router over 50 ms. Time in calls inside of it is
+/* For what also runs without modules, in tests. */
+static inline const char *module_name(const struct stk_module *module)
+{
+	return module ? module->name : "-";
+}
+
+/* Around every call into a module: counts it and its time, logs one that keeps the router over 50 ms, and names it in a crash. Time in calls inside of it is
  * theirs alone. */
-double module_enter(void);
+double module_enter(const struct stk_module *module, const char *what);
 void module_leave(struct stk_module *module, const char *what, double entered);
 
 #endif

@@ -302,7 +302,7 @@ void option_free(const struct option_table *table, void *conf)
 
 /* ---- reference ---- */
 
-static void print_type(const struct stk_option *option, FILE *out)
+void option_print_type(const struct stk_option *option, FILE *out)
 {
 	static const char *const types[] = {
 		"", "on | off", "number", "duration", "size", "text", "path", "one of", "list",
@@ -313,17 +313,22 @@ static void print_type(const struct stk_option *option, FILE *out)
 	}
 }
 
-static bool is_required(const struct stk_option *option)
+bool option_is_required(const struct stk_option *option)
 {
 	bool may_be_absent = (option->type == STK_OPT_STR || option->type == STK_OPT_PATH) && !option->min;
 	return !option->dflt && !may_be_absent;
 }
 
-static void print_range(const struct stk_option *option, const char *before, FILE *out)
+static bool has_range(const struct stk_option *option)
 {
 	bool number = option->type == STK_OPT_INT || option->type == STK_OPT_BYTES || option->type == STK_OPT_SECONDS;
-	if (option->max && number) {
-		fprintf(out, "%s%" PRId64 " to %" PRId64 "%s", before, option->min, option->max,
+	return option->max && number;
+}
+
+void option_print_range(const struct stk_option *option, FILE *out)
+{
+	if (has_range(option)) {
+		fprintf(out, "%" PRId64 " to %" PRId64 "%s", option->min, option->max,
 		        option->type == STK_OPT_SECONDS ? " ms" : "");
 	}
 }
@@ -333,13 +338,14 @@ void option_help(const struct option_table *table, FILE *out)
 	const struct stk_option *option;
 	for (size_t i = 0; (option = option_at(table, i)); i++) {
 		fprintf(out, "  %s = <", option->key);
-		print_type(option, out);
+		option_print_type(option, out);
 		if (option->dflt) {
 			fprintf(out, ">  (default: %s)", option->dflt);
 		} else {
-			fprintf(out, ">  (%s)", is_required(option) ? "required" : "no default");
+			fprintf(out, ">  (%s)", option_is_required(option) ? "required" : "no default");
 		}
-		print_range(option, "  ", out);
+		fputs(has_range(option) ? "  " : "", out);
+		option_print_range(option, out);
 		fprintf(out, "\n      %s\n", option->help ? option->help : "");
 	}
 }
@@ -350,9 +356,9 @@ void option_dump(const struct option_table *table, const char *section, const ch
 	fprintf(out, "%s\t\t\t\t\t\t%s\n", section, what);
 	for (size_t i = 0; (option = option_at(table, i)); i++) {
 		fprintf(out, "%s\t%s\t", section, option->key);
-		print_type(option, out);
-		fprintf(out, "\t%s\t%s\t", is_required(option) ? "required" : "optional", option->dflt ? option->dflt : "");
-		print_range(option, "", out);
+		option_print_type(option, out);
+		fprintf(out, "\t%s\t%s\t", option_is_required(option) ? "required" : "optional", option->dflt ? option->dflt : "");
+		option_print_range(option, out);
 		fprintf(out, "\t%s\n", option->help ? option->help : "");
 	}
 }

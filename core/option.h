@@ -2,6 +2,7 @@
 #ifndef STK_CORE_OPTION_H
 #define STK_CORE_OPTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <startalkd/module.h>
@@ -22,6 +23,10 @@ const char *option_nearest(const struct option_table *table, const char *key);
 int option_set(const struct stk_option *option, void *conf, const char *text, const char *base_dir, char *err, size_t errlen);
 /* Fills CONF (zeroed by the caller) with the defaults. Required options are left zero. 0, or as option_set: a wrong table. */
 int option_defaults(const struct option_table *table, void *conf, char *err, size_t errlen);
+/* Parts of the reference of an option. The range is empty when there is none. */
+void option_print_type(const struct stk_option *option, FILE *out);
+void option_print_range(const struct stk_option *option, FILE *out);
+bool option_is_required(const struct stk_option *option);
 /* Frees the strings and lists in CONF and zeroes their fields. */
 void option_free(const struct option_table *table, void *conf);
 /* The reference of a table as text: key, type, default, range, help; for --help-module. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/crash.h"
 #include "core/job.h"
 #include "core/log.h"
 
@@ -193,13 +194,21 @@ static int load_fresh(struct reload *reload)
 	return 0;
 }
 
+static int call_reload(struct change *change)
+{
+	crash_enter(change->old->name, "reload");
+	int rc = change->old->def->reload(change->old, change->conf);
+	crash_leave();
+	return rc;
+}
+
 static int reconfigure(struct reload *reload)
 {
 	for (struct change *change = reload->changes; change; change = change->next) {
 		if (change->kind != CHANGE_CONF) {
 			continue;
 		}
-		int rc = change->old->def->reload(change->old, change->conf);
+		int rc = call_reload(change);
 		if (rc < 0) {
 			tell(reload, "%s:%u: module %s does not take its new options: %s", change->section->file, change->section->line,
 			     change->old->name, strerror(-rc));
@@ -244,7 +253,7 @@ static void roll_back(struct reload *reload)
 	}
 	for (struct change *change = reload->changes; change; change = change->next) {
 		if (change->kind == CHANGE_CONF && change->done) {
-			int rc = change->old->def->reload(change->old, change->conf);
+			int rc = call_reload(change);
 			if (rc < 0) {
 				log_write(LOG_ERR, "reload: module %s: does not take its old options back: %s", change->old->name, strerror(-rc));
 			}
@@ -362,7 +371,13 @@ static void tell_changes(const struct reload *reload, bool dry)
 
 int stk_reload(struct stk_module *module, bool dry_run, void (*each)(const char *, void *), void *arg)
 {
-	return module->server->stopping ? -ECANCELED : server_reload(module->server, dry_run, each, arg);
+	if (module->server->stopping) {
+		return -ECANCELED;
+	}
+	log_tap(each, arg); /* why a module cannot be loaded is logged by itself, and whoever asked should be told */
+	int rc = server_reload(module->server, dry_run, each, arg);
+	log_tap(NULL, NULL);
+	return rc;
 }
 
 static void release(struct reload *reload)
@@ -422,6 +437,7 @@ int server_reload(struct server *server, bool dry, conf_report_fn *report, void 
 	}
 	int rc = reload.rc;
 	release(&reload);
+	log_tap(NULL, NULL); /* how it went is told by what is returned */
 	log_write(rc < 0 ? LOG_ERR : LOG_NOTICE, "reload: %s", rc < 0 ? "refused: everything stays as it was" : dry ? "checked only" : "done");
 	return rc;
 }

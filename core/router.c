@@ -213,7 +213,7 @@ static const char *served_by_module(const struct server *server, const struct st
 
 static int call_handler(const struct handler *handler, struct stk_session *session, struct stk_stanza *stanza)
 {
-	double entered = module_enter();
+	double entered = module_enter(handler->module, "handler");
 	int verdict = handler->fn(handler->module, session, stanza, handler->arg);
 	module_leave(handler->module, "handler", entered);
 	handler->module->figures.stanzas += verdict != STK_PASS;

@@ -250,7 +250,7 @@ static void step(struct stk_auth *auth, const char *text)
 		return;
 	}
 	const struct mech *mech = auth->mech;
-	double entered = module_enter();
+	double entered = module_enter(mech->module, "SASL step");
 	int rc = mech->mech.step(mech->module, auth, out.data, out.size);
 	module_leave(mech->module, "SASL step", entered);
 	gnutls_memset(out.data, 0, out.size);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/ask.h"
+#include "core/crash.h"
 #include "core/log.h"
 #include "core/router.h"
 #include "core/sasl.h"
@@ -350,7 +351,9 @@ void session_reap(struct server *server)
 		server->sessions.dead = session->dead_next;
 		for (int i = 0; i < server->modules.slot_count; i++) {
 			if (session->slots[i] && server->modules.slots[i].destroy) {
+				crash_enter(server->modules.slots[i].module->name, "destroy of a session's data");
 				server->modules.slots[i].destroy(session->slots[i]);
+				crash_leave();
 			}
 		}
 		free(session->domain);

@@ -35,7 +35,7 @@ static int tell(struct server *server, uint64_t id, enum event_kind kind, int co
 int transport_send(struct stk_session *session, struct stk_stanza *stanza, uint64_t mark, bool tell_sent)
 {
 	struct carrier *carrier = session->carrier;
-	double entered = module_enter();
+	double entered = module_enter(carrier->module, "transport");
 	int rc = carrier->transport.send(carrier->module, carrier->conn, stanza, mark);
 	module_leave(carrier->module, "transport", entered);
 	stk_stanza_unref(stanza);
@@ -51,7 +51,7 @@ void transport_tell_login(struct stk_session *session, const char *user, const c
 {
 	struct carrier *carrier = session->carrier;
 	if (carrier->transport.login) {
-		double entered = module_enter();
+		double entered = module_enter(carrier->module, "transport");
 		carrier->transport.login(carrier->module, carrier->conn, user, reason);
 		module_leave(carrier->module, "transport", entered);
 	}
@@ -63,7 +63,7 @@ int transport_challenge(struct stk_session *session, const uint8_t *out, size_t 
 	if (!carrier->transport.challenge) {
 		return -EOPNOTSUPP;
 	}
-	double entered = module_enter();
+	double entered = module_enter(carrier->module, "transport");
 	int rc = carrier->transport.challenge(carrier->module, carrier->conn, out, len);
 	module_leave(carrier->module, "transport", entered);
 	return rc < 0 ? rc : 0;
@@ -73,7 +73,7 @@ void transport_hold(struct stk_session *session, bool hold)
 {
 	struct carrier *carrier = session->carrier;
 	if (carrier->transport.hold) {
-		double entered = module_enter();
+		double entered = module_enter(carrier->module, "transport");
 		carrier->transport.hold(carrier->module, carrier->conn, hold);
 		module_leave(carrier->module, "transport", entered);
 	}
@@ -84,7 +84,7 @@ void transport_end(struct stk_session *session, int code, const char *reason)
 	struct carrier *carrier = session->carrier;
 	session->carrier = NULL;
 	session->server->carried--;
-	double entered = module_enter();
+	double entered = module_enter(carrier->module, "transport");
 	carrier->transport.end(carrier->module, carrier->conn, code, reason);
 	module_leave(carrier->module, "transport", entered);
 	free(carrier);

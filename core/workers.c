@@ -14,6 +14,9 @@
 
 #include "core/log.h"
 
+#include "core/crash.h"
+#include "core/module.h"
+
 struct worker {
 	struct worker *next;
 	struct workers *pool;
@@ -132,6 +135,7 @@ static void *run_worker(void *arg)
 {
 	struct worker *self = arg;
 	struct workers *pool = self->pool;
+	crash_thread();
 	pthread_mutex_lock(&pool->lock);
 	while (!self->lost) {
 		struct job *job = next_job(pool);
@@ -145,7 +149,9 @@ static void *run_worker(void *arg)
 		self->running = job;
 		self->since = now();
 		pthread_mutex_unlock(&pool->lock);
+		crash_enter(module_name(job->module), "job");
 		job->work(job->module, job->arg);
+		crash_leave();
 		pthread_mutex_lock(&pool->lock);
 		finish(self, job);
 	}

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-#include "tools/ctl.h"
+#include "tools/ctl_module.h"
 
 #define STOP_BOUND 30 /* seconds in which a server that stops has to be gone */
 
@@ -42,6 +42,11 @@ static const struct known {
 	  { "do", "name" },
 	  "user add|passwd|enable|disable|delete NAME, user list",
 	  "Changes or lists accounts.",
+	  SHOW_LINES },
+	{ "module",
+	  { NULL },
+	  "module list|info NAME|enable NAME [KEY=VALUE...]|disable NAME",
+	  "Tells of modules, or changes which are enabled.",
 	  SHOW_LINES },
 	{ "doctor", { "name" }, "doctor NAME", "Why a user cannot log in.", SHOW_DOCTOR },
 	{ "archive", { "do", "user" }, NULL, NULL, SHOW_LINES },
@@ -167,12 +172,18 @@ static int take_option(struct command_line *line, char **argv, int *i)
 	return set_member(line->request, key, strlen(key), flag ? NULL : next);
 }
 
+/* Its words are not sent. */
+static bool takes_words(const struct known *known)
+{
+	return known->name && strcmp(known->name, "module") == 0;
+}
+
 static int take_word(struct command_line *line, const char *word)
 {
 	const struct known *known = line->known;
 	size_t i = json_array_size(line->words);
 	const char *key = i < 2 ? known->keys[i] : NULL;
-	if (!key && known->name) {
+	if (!key && known->name && !takes_words(known)) {
 		return misuse("one word too many", word);
 	}
 	if (json_array_append_new(line->words, json_string(word)) < 0) {
@@ -354,6 +365,13 @@ static int run(const struct command_line *line)
 	bool help = name && strcmp(name, "help") == 0;
 	if (name && strcmp(name, "user") == 0 && add_password(line->request) < 0) {
 		return EXIT_USAGE;
+	}
+	if (takes_words(line->known) && json_object_size(line->request) > 1) {
+		misuse("module takes no options; those of a module are written KEY=VALUE", NULL);
+		return EXIT_USAGE;
+	}
+	if (takes_words(line->known)) {
+		return ctl_module(&line->place, line->words, line->json);
 	}
 	int status = ctl_connect(&sock, &line->place, help) < 0 ? EXIT_LOST : EXIT_SUCCESS;
 	if (status == EXIT_LOST && help) {

@@ -52,6 +52,8 @@ const struct stk_command *admin_command(struct stk_module *module, const char *n
 
 /* In load(). 0 or -errno. */
 int commands_provide(struct stk_module *module);
+/* The command that tells what is loaded (modules.c). */
+void run_module(struct stk_module *module, const char *args, struct stk_answer *answer);
 /* Ends what commands have under way. */
 void commands_drop(struct state *state);
 

@@ -543,6 +543,9 @@ int commands_provide(struct stk_module *module)
 		{ "command:reload",
 		  { sizeof(struct stk_command), "reload [--dry-run]",
 		    "Makes the configuration files take effect, or only tells what would change.", run_reload } },
+		{ "command:module",
+		  { sizeof(struct stk_command), "module list|info NAME|enable NAME|disable NAME",
+		    "What is loaded and what it has registered; enabling is done by startalkctl.", run_module } },
 		{ "command:stop", { sizeof(struct stk_command), "stop", "Stops the server.", run_stop } },
 	};
 	int rc = 0;

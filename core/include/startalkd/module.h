@@ -357,7 +357,7 @@ int stk_job(struct stk_module *module, uint64_t key, stk_work_fn *work, stk_done
  * without it. So ARG must not lead to anything that unload() frees; stk_db(), stk_log(), stk_post() and stk_metric_add() still may be
  * called. A stop of the server writes off what has not ended after 10 s. 0, -EPERM, -EINVAL. */
 int stk_job_limit(struct stk_module *module, double seconds);
-/* Runs FN on the router thread soon. From any thread. -ENOMEM; -ECANCELED: unloaded. */
+/* Runs FN on the router thread soon. From any thread, up to the end of unload(). 0, -ENOMEM, or -ECANCELED: unloading. */
 int stk_post(struct stk_module *module, stk_post_fn *fn, void *arg);
 
 /* Storage: this thread's connection to FILE (a name in the state directory, "startalk.db"), opened, in WAL mode and brought up to
@@ -390,6 +390,12 @@ void stk_status(struct stk_module *module, struct stk_status *status);
 void stk_modules(struct stk_module *module, bool (*each)(const struct stk_module_info *info, void *arg), void *arg);
 /* The metrics of all modules. */
 void stk_metrics(struct stk_module *module, bool (*each)(const struct stk_metric_info *info, void *arg), void *arg);
+/* Tells what there is to know of the loaded module NAME as facts, a KEY with a VALUE each, one after the other: module, version, file, abi,
+ * need, changed ("yes": another file lies there now), section ("FILE:LINE"), handler, domain, hook, mechanism, service; and option, which option-type,
+ * option-range, option-default, option-required, option-help, option-value and option-set (where) follow. What there are several of has
+ * a fact each; what there is not has none. NAME NULL: config (the file), abi, then the short facts of all modules. Later versions may
+ * know more keys. 0, or -ENOENT: it is not loaded. */
+int stk_describe(struct stk_module *module, const char *name, void (*each)(const char *key, const char *value, void *arg), void *arg);
 /* ADDRESS is "ADDRESS:PORT", with the port that it really is. */
 void stk_listeners(struct stk_module *module, bool (*each)(const char *address, enum stk_tls tls, void *arg), void *arg);
 /* Is this startalkd --plan? Then load() must leave alone what belongs to a server that may be running. */

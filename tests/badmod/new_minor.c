@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Built for a later module API than the server has. */
+
+#include "bad.h"
+
+static int load(struct stk_module *module, const void *conf)
+{
+	(void)module;
+	(void)conf;
+	return 0;
+}
+
+STK_EXPORT extern const struct stk_module_def stk_module_def;
+const struct stk_module_def stk_module_def = {
+	.magic = STK_ABI_MAGIC,
+	.abi_major = STK_ABI_MAJOR,
+	.abi_minor = STK_ABI_MINOR + 1,
+	.size = sizeof(struct stk_module_def),
+	.name = "new_minor",
+	.load = load,
+};

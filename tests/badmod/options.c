@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Good: what is bad is how it is configured. */
+
+#include "bad.h"
+
+static int load(struct stk_module *module, const void *conf)
+{
+	(void)module;
+	(void)conf;
+	return 0;
+}
+
+static const struct stk_option options[] = {
+	{ "size", STK_OPT_INT, 0, "1", 0, 9, "A number", NULL },
+	{ 0 },
+};
+
+STK_MODULE(.name = "options", .options = options, .conf_size = sizeof(int64_t), .load = load);
