@@ -103,7 +103,7 @@ void client_secret_free(char **secret);
 /* From the connected socket to an available session; AUTH_KEY as client_auth_key() made it. 0 or -errno, told. */
 int client_login(struct client *client, const char *auth_key);
 
-/* ---- the session (client_loop.c) ---- */
+/* ---- stanzas out and in (client_stanza.c) ---- */
 
 void client_make_id(char id[CLIENT_ID_SIZE]);
 /* Queues STANZA (taken) and writes what can be written. SHOWN (borrowed) is what --raw shows instead, or NULL. 0 or
@@ -111,6 +111,9 @@ void client_make_id(char id[CLIENT_ID_SIZE]);
 int client_send(struct client *client, struct stk_stanza *stanza, const struct stk_stanza *shown);
 /* The next stanza that is in the input. 1 and STANZA (a reference), 0: none is there, or -EBADMSG, told. */
 int client_receive(struct client *client, struct stk_stanza **stanza);
+
+/* ---- the session (client_loop.c) ---- */
+
 /* Waits for the server on all accounts' connections, and for standard input when WITH_INPUT, at most until DEADLINE;
  * shows what arrived. 0 or -errno: a connection is over, told. EXPIRED (may be NULL) tells whether DEADLINE has passed.
  */
@@ -141,6 +144,15 @@ int client_chat(struct client *client, const char *to, const char *text, const c
 
 /* Does for CLIENT what LINE (changed on the way) says. 0 or -errno, told. */
 int client_command(struct client *client, char *line);
+
+/* ---- words (client_codes.c) ---- */
+
+/* Error CODE's name, or "unknown error". */
+const char *show_code(const char *code);
+/* The code and the text of an error stanza, as "503 (service-unavailable): ..."; OUT has SIZE bytes. */
+void show_failure(const struct stk_stanza *stanza, char *out, size_t size);
+/* What the code of a StreamEnd means. */
+const char *show_end(const char *code);
 /* A number of seconds, or with unit ms, s or min. 0 and microseconds, or -EINVAL. */
 int client_duration(const char *text, int64_t *us);
 
@@ -162,12 +174,6 @@ void show_raw(struct client *client, const char *prefix, const struct stk_stanza
 /* STANZA in words. */
 void show_stanza(struct client *client, const struct stk_stanza *stanza);
 void show_prompt(struct client_run *run);
-/* Error CODE's name, or "unknown error". */
-const char *show_code(const char *code);
-/* The code and the text of an error stanza, as "503 (service-unavailable): ..."; OUT has SIZE bytes. */
-void show_failure(const struct stk_stanza *stanza, char *out, size_t size);
-/* What the code of a StreamEnd means. */
-const char *show_end(const char *code);
 
 /* JID as a person would call it: the user alone in the own domain; DEVICE: with the device in parentheses when it is
  * known. NULL is the own JID. OUT has SIZE bytes. */

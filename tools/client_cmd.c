@@ -11,7 +11,6 @@
 
 #include <startalkd/jid.h>
 
-#define DURATION_MAX 86400 /* seconds */
 
 struct command {
 	const char *name, *arguments, *help;
@@ -57,27 +56,6 @@ int command_no_memory(struct client *client)
 {
 	show_error(client, "out of memory");
 	return -ENOMEM;
-}
-
-int client_duration(const char *text, int64_t *us)
-{
-	char *unit;
-	if (!strchr("0123456789.", text[0]) || strpbrk(text, "xXpP")) {
-		return -EINVAL;
-	}
-	double value = strtod(text, &unit);
-	if (strcmp(unit, "ms") == 0) {
-		value /= 1000;
-	} else if (strcmp(unit, "min") == 0) {
-		value *= 60;
-	} else if (*unit && strcmp(unit, "s") != 0) {
-		return -EINVAL;
-	}
-	if (unit == text || !(value >= 0 && value <= DURATION_MAX)) {
-		return -EINVAL;
-	}
-	*us = (int64_t)(value * 1e6);
-	return 0;
 }
 
 int command_number(const char *text, long min, long max, long *number)
