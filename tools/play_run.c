@@ -87,12 +87,13 @@ static int do_file(struct play *play, const struct play_step *step)
 
 /* ---- shell and waiting ---- */
 
-static void become_shell(const struct play *play, const char *command, const char *output)
+static void become_shell(const char *command, const char *output)
 {
 	int out = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600), null = open("/dev/null", O_RDONLY);
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	setpgid(0, 0); /* so that all that it starts can be ended */
 	if (out < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) {
 		_exit(126);
 	}
@@ -125,11 +126,12 @@ static int do_shell(struct play *play, const struct play_step *step)
 	fflush(stdout);
 	pid_t child = fork();
 	if (child == 0) {
-		become_shell(play, step->text, output);
+		become_shell(step->text, output);
 	}
 	while (child > 0 && waitpid(child, &status, WNOHANG) == 0) {
 		if (rc == 0 && (wait_fds(NULL, 0, clock_us() + 10000) < 0 || clock_us() > deadline)) {
 			rc = play_fail(play, "  the command does not end within %g s", (double)play->timeout / 1e6);
+			kill(-child, SIGKILL);
 			kill(child, SIGKILL);
 		}
 	}
