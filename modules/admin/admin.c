@@ -22,7 +22,7 @@ struct conf {
 
 static const struct stk_option options[] = {
 	{ "socket", STK_OPT_PATH, offsetof(struct conf, socket), NULL, 0, 3000,
-	  "The socket's path; else admin.sock in state-dir", NULL },
+	  "The socket's path, of 107 bytes at most; else admin.sock in state-dir", NULL },
 	{ "idle-timeout", STK_OPT_SECONDS, offsetof(struct conf, idle_timeout), "5min", 0, 86400000,
 	  "A connection on which nothing moves for so long is closed; 0: never", NULL },
 	{ 0 },

@@ -19,7 +19,7 @@ def tree(tmp_path_factory):
 
 
 def test_programs_pages_headers_and_documents_are_installed(tree):
-    wanted = [tree.startalkd, f"{tree.bindir}/startalk-client", f"{tree.bindir}/startalk-frame", f"{tree.docdir}/README.md",
+    wanted = [tree.startalkd, f"{tree.bindir}/startalk-client", f"{tree.bindir}/startalk-frame", f"{tree.bindir}/startalk-module-test", f"{tree.docdir}/README.md",
               tree.page("startalkd", 8), tree.page("startalkd.conf", 5), tree.page("startalkd-module", 7), tree.page("startalk-client", 1)]
     wanted += [f"{tree.includedir}/startalkd/{name}" for name in os.listdir(os.path.join(ROOT, "core", "include", "startalkd"))]
     wanted += [f"{tree.moduledir}/{name}.so" for name in tree.modules()] + [f"{tree.docdir}/{name}.md" for name in tree.modules()]
@@ -48,7 +48,7 @@ def options_of_program(tree, name):
 def plain(text):
     """roff without its requests."""
     text = re.sub(r"\\f[BIRP]", "", text)
-    return text.replace("\\-", "-").replace("\\&", "").replace("\\e", "\\")
+    return text.replace("\\%", "").replace("\\(aq", "'").replace("\\-", "-").replace("\\&", "").replace("\\e", "\\")
 
 
 def options_of_page(tree):
@@ -76,13 +76,57 @@ def test_the_manual_page_has_the_options_that_the_programs_have(tree):
     assert options_of_page(tree) == {key: (*value[:-1], value[-1].rstrip(".")) for key, value in wanted.items()}
 
 
-@pytest.mark.parametrize("name, section", [("startalkd", 8), ("startalkd.conf", 5), ("startalkd-module", 7), ("startalk-client", 1)])
+@pytest.mark.parametrize("name", sorted(name for name in os.listdir(os.path.join(ROOT, "modules"))))
+def test_a_modules_page_has_the_options_that_the_module_has(tmp_path, name):
+    page = os.path.join(ROOT, "modules", name, f"{name}.md")
+    done = subprocess.run(["awk", "-v", f"startalkd={program('startalkd')}", "-v", f"name={name}", "-f", os.path.join(ROOT, "doc", "options-md.awk"), page],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with open(page, encoding="utf-8") as file:
+        assert file.read() == done.stdout, "make options-pages rewrites it"
+    # A page that has drifted is made the same again.
+    stale = tmp_path / "stale.md"
+    before, options = done.stdout.split("\n## Options\n")
+    stale.write_text(before + "\n## Options\n" + re.sub(r"^\| `.*|^None\.", "Something else.", options, count=1, flags=re.M))
+    assert subprocess.run([*done.args[:-1], stale], capture_output=True, text=True, timeout=60).stdout == done.stdout
+
+
+def names_of_headers():
+    """Every function, type, constant and macro that the installed headers declare."""
+    found = set()
+    include = os.path.join(ROOT, "core", "include", "startalkd")
+    for header in os.listdir(include):
+        with open(os.path.join(include, header), encoding="utf-8") as file:
+            text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
+        text = re.sub(r"^(#define .*?)\\\n(?:.*\\\n)*.*$", r"\1", text, flags=re.M)
+        found.update(re.findall(r"\b(?:stk|STK)_\w+", text))
+    return found
+
+
+def test_the_manual_page_has_everything_that_the_headers_declare(tree):
+    with open(tree.page("startalkd-module", 7), encoding="utf-8") as file:
+        page = set(re.findall(r"\b(?:stk|STK)_\w+", plain(file.read())))
+    names = names_of_headers()
+    assert {"stk_send", "stk_jid_parse", "STK_MODULE", "STK_ROUTE", "stk_users", "stk_session_fn"} <= names and len(names) > 150
+    assert sorted(names - page) == []
+
+
+def test_the_manual_page_has_every_function_that_the_server_offers(tree):
+    symbols = subprocess.run(["nm", "-D", "--defined-only", tree.startalkd], capture_output=True, text=True, check=True).stdout
+    with open(tree.page("startalkd-module", 7), encoding="utf-8") as file:
+        page = plain(file.read())
+    offered = {line.split()[-1] for line in symbols.splitlines() if line.split()[-2] == "T" and line.split()[-1].startswith("stk_")}
+    assert len(offered) > 80 and sorted(name for name in offered if f"{name}(" not in page) == []
+
+
+@pytest.mark.parametrize("name, section", [("startalkd", 8), ("startalkd.conf", 5), ("startalkd-module", 7), ("startalk-client", 1),
+                                           ("startalk-module-test", 1)])
 def test_manual_pages_are_sound(tree, name, section):
     if not shutil.which("groff"):
         pytest.skip("no groff here")
     done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", tree.page(name, section)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stderr == ""
-    assert name.upper() in done.stdout and "@core@" not in done.stdout and "@modules@" not in done.stdout
+    assert name.upper() in done.stdout and "@core@" not in done.stdout and "@modules@" not in done.stdout and "@reference@" not in done.stdout
 
 
 def test_manual_pages_name_every_command_line_option(tree):
