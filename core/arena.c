@@ -5,9 +5,12 @@
 #include "core/arena.h"
 
 #include <stdalign.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "core/pool.h"
 
 #define BLOCK_MIN 256
 #define BLOCK_MAX (256 * 1024)
@@ -17,6 +20,8 @@ struct block {
 	size_t size, used;
 	alignas(max_align_t) unsigned char data[];
 };
+
+#define POOLED (POOL_LARGE_SIZE - sizeof(struct block)) /* a block of this size is a piece of the pool */
 
 struct arena {
 	struct block *blocks; /* newest first; the arena itself lies in the oldest */
@@ -28,14 +33,25 @@ static size_t align_up(size_t n)
 	return (n + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
 }
 
+/* Usual stanzas fit into a piece of the pool. */
 static struct block *new_block(size_t size)
 {
-	struct block *block = malloc(sizeof(*block) + size);
+	bool pooled = size <= POOLED && size > POOLED / 4;
+	struct block *block = pooled ? pool_take(POOL_LARGE) : malloc(sizeof(*block) + size);
 	if (!block) {
 		return NULL;
 	}
-	*block = (struct block){ .size = size };
+	*block = (struct block){ .size = pooled ? POOLED : size };
 	return block;
+}
+
+static void free_block(struct block *block)
+{
+	if (block->size == POOLED) {
+		pool_give(POOL_LARGE, block);
+	} else {
+		free(block);
+	}
 }
 
 struct arena *arena_new(size_t first)
@@ -110,7 +126,7 @@ void arena_free(struct arena **arena)
 	*arena = NULL;
 	while (block) {
 		struct block *next = block->next;
-		free(block);
+		free_block(block);
 		block = next;
 	}
 }

@@ -23,8 +23,8 @@
 #include "proto/frame.h"
 
 #define END_BOUND  2.0  /* seconds that the last bytes may take to be acknowledged */
-#define END_POLL   0.02 /* seconds between looks whether they are */
 #define TRACKS_MAX 4096 /* tracked stanzas that are told apart; beyond that several count as one, the last */
+#define UNDER_WAY  (256 * 1024) /* weight of the events that the router has not dealt with, before reading waits */
 #define OUT_BATCH  (64 * 1024) /* memory of an output buffer that is kept while the connection is busy */
 
 /* ---- events ---- */
@@ -56,11 +56,17 @@ static void watch(struct conn *conn, int events)
 	}
 }
 
+/* Something waits for the router. */
+static bool is_held(const struct conn *conn)
+{
+	return conn->paused || link_is_in(&conn->stalled);
+}
+
 /* Reads unless something waits for the router; writes when the socket was full. */
 static void rewatch(struct conn *conn)
 {
-	bool read = !conn->paused && conn->state != CONN_BROKEN && conn->state != CONN_TLS_WAIT;
-	watch(conn, (read ? EV_READ : 0) | (conn->out.len && !conn->dirty ? EV_WRITE : 0));
+	bool read = !is_held(conn) && conn->state != CONN_BROKEN && conn->state != CONN_TLS_WAIT;
+	watch(conn, (read ? EV_READ : 0) | (conn->out.len && !link_is_in(&conn->dirty) ? EV_WRITE : 0));
 }
 
 /* The fault is told once; the router answers with a StreamEnd, which can still be sent. */
@@ -70,6 +76,7 @@ static void break_off(struct conn *conn, int code, const char *why)
 		return;
 	}
 	conn->state = CONN_BROKEN;
+	link_remove(&conn->stalled);
 	buf_fini(&conn->in);
 	buf_fini(&conn->raw);
 	emit(conn, EVENT_BROKEN, code, why);
@@ -146,7 +153,7 @@ static void send_frame(struct conn *conn, const uint8_t *data, size_t n)
 
 static size_t frame_limit(const struct conn *conn)
 {
-	const struct settings_limits *limits = &loop_settings(conn->loop)->limits;
+	const struct settings_limits *limits = loop_limits(conn->loop);
 	return (size_t)(conn->logged_in ? limits->max_frame : limits->max_frame_login);
 }
 
@@ -171,7 +178,7 @@ static void send_stanza(struct conn *conn, const struct stk_stanza *stanza)
 		buf_fini(frame);
 	}
 	if (conn->state != CONN_ENDING &&
-	    conn->out.len > (size_t)loop_settings(conn->loop)->limits.max_send_queue) {
+	    conn->out.len > (size_t)loop_limits(conn->loop)->max_send_queue) {
 		break_off(conn, 102, "the send queue is full: the client does not read");
 		rewatch(conn);
 	}
@@ -252,7 +259,7 @@ void conn_sample(struct conn *conn)
 {
 	int unacknowledged = 0;
 	if (!conn->track_n || conn->acked >= conn->tracks[conn->track_n - 1].offset) {
-		loop_unsample(conn);
+		link_remove(&conn->sampled);
 	} else if (ioctl(conn->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged >= 0) {
 		conn->acked = conn->written - (uint64_t)unacknowledged;
 	}
@@ -284,6 +291,20 @@ void conn_flush(struct conn *conn)
 
 /* ---- input ---- */
 
+/* Has the router more from this connection, or from all of the loop's, than it should? Then it deals with that first. */
+static void hold_back(struct conn *conn, uint64_t before)
+{
+	uint64_t emitted = loop_emitted(conn->loop);
+	if (loop_is_settled(conn->loop, conn->emitted)) {
+		conn->under_way = 0;
+	}
+	conn->under_way += emitted - before;
+	conn->emitted = emitted;
+	if (conn->under_way > UNDER_WAY || loop_is_full(conn->loop)) {
+		loop_stall(conn->loop, conn);
+	}
+}
+
 static void emit_stanza(struct conn *conn, struct stk_stanza *stanza, const char *from)
 {
 	struct event *event = arena_alloc(stanza_arena(stanza), sizeof(*event));
@@ -298,7 +319,9 @@ static void emit_stanza(struct conn *conn, struct stk_stanza *stanza, const char
 		conn->state = CONN_TLS_WAIT;
 		conn->paused = true;
 	}
-	loop_emit(conn->loop, event);
+	uint64_t before = loop_emitted(conn->loop);
+	loop_emit(conn->loop, event); /* from now on it is the router's */
+	hold_back(conn, before);
 }
 
 /* A whole ProtoHeader. */
@@ -321,7 +344,7 @@ static void take_frame(struct conn *conn, const uint8_t *data, size_t n)
 static size_t cut_frames(struct conn *conn, const uint8_t *data, size_t n)
 {
 	size_t used = 0;
-	while (used < n && !conn->paused && conn->state == CONN_OPEN) {
+	while (used < n && !is_held(conn) && conn->state == CONN_OPEN) {
 		size_t len = 0;
 		int prefix = frame_prefix(data + used, n - used, &len);
 		if (prefix < 0) {
@@ -361,7 +384,7 @@ static void feed_frames(struct conn *conn, const uint8_t *data, size_t n)
 		break_off(conn, 102, "out of memory for input");
 		return;
 	}
-	if (conn->in.len && !conn->paused) {
+	if (conn->in.len && !is_held(conn)) {
 		size_t used = cut_frames(conn, buf_data(&conn->in), conn->in.len);
 		if (conn->state == CONN_BROKEN) {
 			return;
@@ -401,7 +424,7 @@ static bool shake_hands(struct conn *conn)
 static bool take_records(struct conn *conn)
 {
 	uint8_t *plain = loop_scratch(conn->loop)->plain;
-	while (conn->state == CONN_OPEN && !conn->paused) {
+	while (conn->state == CONN_OPEN && !is_held(conn)) {
 		ssize_t n = gnutls_record_recv(conn->tls, plain, CONN_PLAIN_SIZE);
 		if (n > 0) {
 			feed_frames(conn, plain, (size_t)n);
@@ -445,6 +468,11 @@ static bool feed_tls(struct conn *conn, const uint8_t *data, size_t n)
 static void read_ready(struct conn *conn)
 {
 	uint8_t *raw = loop_scratch(conn->loop)->raw;
+	if (loop_is_full(conn->loop) && conn->state == CONN_OPEN) {
+		hold_back(conn, loop_emitted(conn->loop));
+		rewatch(conn);
+		return;
+	}
 	ssize_t n = recv(conn->fd, raw, CONN_RAW_SIZE, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 		return;
@@ -453,7 +481,7 @@ static void read_ready(struct conn *conn)
 		gone(conn, n == 0 ? "closed by the peer" : strerror(errno));
 		return;
 	}
-	conn->last_in = ev_now(loop_ev(conn->loop));
+	conn->last_in = loop_turn(conn->loop);
 	if (conn->state == CONN_ENDING) {
 		return; /* nobody will read it */
 	}
@@ -492,28 +520,29 @@ static void close_ended(struct conn *conn)
 	loop_remove(conn->loop, conn);
 }
 
-static void on_timer(struct ev_loop *ev, struct ev_timer *timer, int events)
+void conn_poll_end(struct conn *conn)
 {
-	(void)events;
-	struct conn *conn = timer->data;
-	if (conn->state == CONN_ENDING) {
-		int unacknowledged = 0;
-		bool waiting = conn->out.len || (ioctl(conn->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0);
-		if (!waiting || ev_now(ev) >= conn->end_at) {
-			close_ended(conn);
-		}
+	int unacknowledged = 0;
+	bool waiting = conn->out.len || (ioctl(conn->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0);
+	if (!waiting || ev_now(loop_ev(conn->loop)) >= conn->end_at) {
+		close_ended(conn);
+	}
+}
+
+/* Bytes that came in the course of a turn came at its end for all that is known: one turn more. */
+static void wait_for_input(struct conn *conn)
+{
+	loop_wait_turn(conn->loop, conn, conn->last_in + CONN_IDLE_TURNS + 1);
+}
+
+void conn_turn(struct conn *conn)
+{
+	if (loop_turn(conn->loop) - conn->last_in <= CONN_IDLE_TURNS) {
+		wait_for_input(conn);
 		return;
 	}
-	double idle = loop_settings(conn->loop)->limits.idle_timeout;
-	double left = conn->last_in + idle - ev_now(ev);
-	if (idle > 0 && left <= 0) {
-		break_off(conn, 102, "nothing was received for idle-timeout");
-		rewatch(conn);
-		ev_timer_stop(ev, timer);
-		return;
-	}
-	timer->repeat = left > 0.01 ? left : 0.01;
-	ev_timer_again(ev, timer);
+	break_off(conn, 102, "nothing was received for idle-timeout");
+	rewatch(conn);
 }
 
 /* ---- commands ---- */
@@ -552,19 +581,31 @@ static void proceed(struct conn *conn, const struct stk_stanza *stanza)
 }
 
 /* Goes on behind a pause: first with frames that wait in clear text, then with bytes that TLS has not seen. */
-static void resume(struct conn *conn)
+static void go_on(struct conn *conn)
 {
-	if (!conn->paused || conn->state == CONN_TLS_WAIT) {
+	if (is_held(conn) || conn->state == CONN_TLS_WAIT) {
 		return;
 	}
-	conn->paused = false;
 	if (conn->in.len) {
 		feed_frames(conn, NULL, 0);
 	}
-	if (conn->tls && !conn->paused && conn->state == CONN_OPEN && !feed_tls(conn, NULL, 0)) {
+	if (conn->tls && !is_held(conn) && conn->state == CONN_OPEN && !feed_tls(conn, NULL, 0)) {
 		return;
 	}
 	rewatch(conn);
+}
+
+static void resume(struct conn *conn)
+{
+	if (conn->paused && conn->state != CONN_TLS_WAIT) {
+		conn->paused = false;
+		go_on(conn);
+	}
+}
+
+void conn_unstall(struct conn *conn)
+{
+	go_on(conn);
 }
 
 static void set_self(struct conn *conn, const char *self)
@@ -580,22 +621,20 @@ static void set_self(struct conn *conn, const char *self)
 
 static void end(struct conn *conn, const struct stk_stanza *stanza)
 {
-	struct ev_loop *ev = loop_ev(conn->loop);
 	if (conn->state == CONN_ENDING) {
 		return;
 	}
 	bool can_send = conn->state != CONN_HANDSHAKE; /* in a handshake no frame can be sent */
 	conn->state = CONN_ENDING;
 	conn->paused = false;
+	link_remove(&conn->stalled);
 	buf_fini(&conn->in);
 	buf_fini(&conn->raw);
 	if (stanza && can_send) {
 		send_stanza(conn, stanza);
 	}
-	conn->end_at = ev_now(ev) + END_BOUND;
-	ev_timer_stop(ev, &conn->timer);
-	ev_timer_set(&conn->timer, END_POLL, END_POLL);
-	ev_timer_start(ev, &conn->timer);
+	conn->end_at = ev_now(loop_ev(conn->loop)) + END_BOUND;
+	loop_wait_end(conn->loop, conn);
 	rewatch(conn);
 }
 
@@ -642,30 +681,22 @@ struct conn *conn_new(struct loop *loop, uint64_t id, int fd, int tls_mode)
 		close(fd);
 		return NULL;
 	}
-	struct ev_loop *ev = loop_ev(loop);
-	*conn = (struct conn){ .loop = loop, .id = id, .fd = fd, .tls_mode = tls_mode, .last_in = ev_now(ev) };
+	*conn = (struct conn){ .loop = loop, .id = id, .fd = fd, .last_in = loop_turn(loop) };
 	ev_io_init(&conn->io, on_io, fd, EV_READ);
 	conn->io.data = conn;
-	double idle = loop_settings(loop)->limits.idle_timeout;
-	ev_timer_init(&conn->timer, on_timer, idle, idle);
-	conn->timer.data = conn;
 	set_socket_options(fd);
 	if (tls_mode == LISTEN_TLS_DIRECT && start_tls(conn) < 0) {
 		conn_free(conn);
 		return NULL;
 	}
-	if (idle > 0) {
-		ev_timer_start(ev, &conn->timer);
-	}
+	wait_for_input(conn);
 	rewatch(conn);
 	return conn;
 }
 
 void conn_free(struct conn *conn)
 {
-	struct ev_loop *ev = loop_ev(conn->loop);
-	ev_io_stop(ev, &conn->io);
-	ev_timer_stop(ev, &conn->timer);
+	ev_io_stop(loop_ev(conn->loop), &conn->io);
 	if (conn->tls) {
 		gnutls_deinit(conn->tls);
 	}

@@ -13,11 +13,13 @@
 #include "core/stanza.h"
 #include "core/tls.h"
 
-/* An I/O loop owns sockets: it accepts, speaks TLS, cuts frames and runs the codec. It meets the router through two mailboxes
- * only: events to it, commands from it. A connection is named by its handle, never by a pointer. */
+/* An I/O loop owns sockets: it speaks TLS, cuts frames and runs the codec. The router's thread runs the first loop, which accepts; others,
+ * each on a thread of its own, may stand beside it. A loop meets the router through two mailboxes only: events to it, commands
+ * from it. A connection is named by its handle, never by a pointer; the handle tells which loop has it. */
 struct loop;
 
-#define CONN_NONE 0 /* no connection has this handle */
+#define CONN_NONE 0        /* no connection has this handle */
+#define LOOP_THREADS_MAX 64
 
 /* Events, in the router's mailbox. */
 enum event_kind {
@@ -33,6 +35,8 @@ enum event_kind {
 struct event {
 	struct mail mail;
 	uint64_t conn;
+	struct loop *loop;         /* it came from; NULL: none */
+	size_t weight;             /* of what is under way from that loop, this much */
 	struct stk_stanza *stanza; /* one reference; the event lies in its arena when there is one, else it is malloc'd */
 	const char *from;
 	const char *why; /* constant text */
@@ -43,9 +47,10 @@ struct event {
 	char address[56]; /* "ADDRESS:PORT", IPv6 in brackets */
 };
 
+/* EVENT has been dealt with: its connection may send more. The router's thread. */
 void event_free(struct event *event);
 
-/* Commands, in the loop's mailbox. */
+/* Commands, in a loop's mailbox. */
 enum command_kind {
 	COMMAND_SEND,    /* stanza; mark and tell_sent when it is tracked */
 	COMMAND_HOLD,    /* stop reading until COMMAND_RESUME */
@@ -61,30 +66,38 @@ struct command {
 	uint64_t conn;
 	struct stk_stanza *stanza; /* one reference, or NULL */
 	uint64_t mark;             /* 0: not tracked */
-	bool tell_sent;
+	bool tell_sent, pooled;
 	char self[];               /* COMMAND_LOGIN and COMMAND_SELF */
 };
 
-/* A loop on EV, which the calling thread runs. EVENTS is where its events go. SETTINGS must live as long as the loop. */
-struct loop *loop_new(struct ev_loop *ev, struct mailbox *events, const struct settings *settings,
+/* The first loop, on EV, which the calling thread runs: it is the router's. EVENTS is where events go. */
+struct loop *loop_new(struct ev_loop *ev, struct mailbox *events, const struct settings_limits *limits,
                       struct tls_credentials *credentials);
+
+/* All of the following are for the router's thread, and LOOP is the first loop. */
+
+/* Starts THREADS (LOOP_THREADS_MAX at most) loops more, among which new connections are spread. 0 or -errno. */
+int loop_start(struct loop *loop, unsigned threads);
 /* Binds LISTEN's socket and accepts from it. 0 or -errno with ERR a text. */
 int loop_listen(struct loop *loop, const struct settings_listen *listen, char *err, size_t errlen);
 void loop_stop_listening(struct loop *loop);
-/* Gives the loop a command. SELF may be NULL. The reference to STANZA is taken in every case. 0 or -ENOMEM. Thread-safe. */
+/* Gives the loop that has CONN a command, with the next loop_deliver() at the latest. SELF may be NULL. The reference to STANZA is taken
+ * in every case. 0 or -ENOMEM. */
 int loop_command(struct loop *loop, enum command_kind kind, uint64_t conn, struct stk_stanza *stanza, const char *self);
 /* COMMAND_SEND of a tracked stanza: EVENT_DELIVERED, and EVENT_SENT if TELL_SENT, come back with MARK, or with a later one. */
 int loop_send_tracked(struct loop *loop, uint64_t conn, struct stk_stanza *stanza, uint64_t mark, bool tell_sent);
-/* Deals with the commands that wait; true when there were any. The loop's thread. */
-bool loop_run_commands(struct loop *loop);
-/* Writes what connections have waiting: once an iteration, so that frames share TCP segments. The loop's thread. */
-void loop_flush(struct loop *loop);
-/* Used for connections from now on; those that are open keep theirs. The loop's thread. */
-void loop_set_credentials(struct loop *loop, struct tls_credentials *credentials);
-/* Calls EACH with the address ("ADDRESS:PORT") of each listener until it returns false. The loop's thread. */
-void loop_each_listener(const struct loop *loop, bool (*each)(const char *address, enum stk_tls tls, void *arg), void *arg);
-size_t loop_connections(const struct loop *loop);
-/* Closes everything at once. */
+/* Hands over all commands, and lets loops read on as far as their events have been dealt with. */
+void loop_deliver(struct loop *loop);
+/* One round of LOOP itself: commands, what connections have to write (once an iteration, so that frames share TCP segments), events. True:
+ * there was anything. */
+bool loop_run(struct loop *loop);
+/* Limits and credentials of all loops from now on; connections that are open keep their credentials. */
+void loop_configure(struct loop *loop, const struct settings_limits *limits, struct tls_credentials *credentials);
+/* Calls EACH with the address ("ADDRESS:PORT") of each listener until it returns false. */
+void loop_each_listener(struct loop *loop, bool (*each)(const char *address, enum stk_tls tls, void *arg), void *arg);
+size_t loop_connections(const struct loop *loop); /* of all loops */
+/* Ends the threads and closes everything at once. Events may be left in the router's mailbox, and must be freed before loop_free(). */
+void loop_stop(struct loop *loop);
 void loop_free(struct loop **loop);
 
 #endif

@@ -32,16 +32,55 @@ void mailbox_fini(struct mailbox *box)
 	ev_async_stop(box->ev, &box->wake);
 }
 
+void mailbox_give(struct mailbox *box, pthread_t thread)
+{
+	box->owner = thread;
+}
+
+/* NEWEST to OLDEST are linked that way already. */
+static void put(struct mailbox *box, struct mail *newest, struct mail *oldest)
+{
+	struct mail *before = atomic_load_explicit(&box->newest, memory_order_relaxed);
+	do {
+		oldest->next = before;
+	} while (!atomic_compare_exchange_weak_explicit(&box->newest, &before, newest, memory_order_acq_rel,
+	                                                memory_order_relaxed));
+	if (!before) {
+		mailbox_wake(box);
+	}
+}
+
 void mailbox_put(struct mailbox *box, struct mail *mail)
 {
-	struct mail *newest = atomic_load_explicit(&box->newest, memory_order_relaxed);
-	do {
-		mail->next = newest;
-	} while (!atomic_compare_exchange_weak_explicit(&box->newest, &newest, mail, memory_order_acq_rel,
-	                                                memory_order_relaxed));
-	if (!newest && !pthread_equal(box->owner, pthread_self())) {
+	put(box, mail, mail);
+}
+
+void mail_batch_add(struct mail_batch *batch, struct mail *mail)
+{
+	mail->next = batch->newest;
+	batch->newest = mail;
+	batch->oldest = batch->oldest ? batch->oldest : mail;
+	batch->count++;
+}
+
+void mailbox_put_batch(struct mailbox *box, struct mail_batch *batch)
+{
+	if (batch->newest) {
+		put(box, batch->newest, batch->oldest);
+	}
+	*batch = (struct mail_batch){ 0 };
+}
+
+void mailbox_wake(struct mailbox *box)
+{
+	if (!pthread_equal(box->owner, pthread_self())) {
 		ev_async_send(box->ev, &box->wake);
 	}
+}
+
+void mailbox_stay_awake(struct mailbox *box)
+{
+	ev_async_send(box->ev, &box->wake);
 }
 
 struct mail *mailbox_take(struct mailbox *box)

@@ -322,7 +322,7 @@ static void swap_settings(struct reload *reload)
 	jobs_look(reload->server);
 	tls_credentials_unref(reload->server->credentials);
 	reload->server->credentials = reload->credentials;
-	loop_set_credentials(reload->server->loop, reload->credentials);
+	loop_configure(reload->server->loop, &now->limits, reload->credentials);
 	reload->credentials = NULL;
 	log_write(LOG_NOTICE, "tls: certificate and key were read anew");
 }

@@ -16,10 +16,12 @@
 #include "core/db.h"
 #include "core/job.h"
 #include "core/log.h"
+#include "core/pool.h"
 #include "core/reload.h"
 #include "core/router.h"
 #include "proto/frame.h"
 
+#define ROUNDS     4   /* of mail without a look at timers and sockets */
 #define STOP_BOUND 5.0 /* seconds that connections have to take their StreamEnd */
 
 /* ---- start ---- */
@@ -102,13 +104,14 @@ static int open_parts(struct server *server)
 		log_write(LOG_ERR, "%s", err);
 		return rc;
 	}
-	server->loop = loop_new(server->ev, &server->inbox, settings, server->credentials);
+	server->loop = loop_new(server->ev, &server->inbox, &settings->limits, server->credentials);
 	return server->loop ? 0 : -ENOMEM;
 }
 
 int server_open(struct server *server, const char *config, const char *const *log, bool dry, conf_report_fn *report, void *arg)
 {
 	*server = (struct server){ .dry = dry, .log_modules = log, .started_at = stk_now_ms() };
+	pool_thread_init();
 	server->conf = conf_new();
 	server->config = strdup(config);
 	if (!server->conf || !server->config) {
@@ -147,17 +150,21 @@ struct runner {
 	struct ev_timer bound;
 };
 
-/* Before the loop sleeps: all mail both ways, then what has to leave leaves together. */
+/* Before the loop sleeps: all mail both ways, then what has to leave leaves together. Other loops' mail may never end, so that there is a
+ * bound, and timers and sockets get their turn. */
 static void on_prepare(struct ev_loop *ev, struct ev_prepare *prepare, int events)
 {
 	(void)events;
 	struct runner *runner = prepare->data;
 	struct server *server = runner->server;
 	bool any = true;
-	while (any) {
+	for (int i = 0; i < ROUNDS && any; i++) {
 		any = router_run(server);
-		any |= loop_run_commands(server->loop);
-		loop_flush(server->loop);
+		loop_deliver(server->loop);
+		any |= loop_run(server->loop);
+	}
+	if (any) {
+		mailbox_stay_awake(&server->inbox);
 	}
 	if (server->stopping && !loop_connections(server->loop)) {
 		ev_break(ev, EVBREAK_ALL);
@@ -215,6 +222,13 @@ static void watch_signal(struct ev_loop *ev, struct ev_signal *watcher, int numb
 int server_run(struct server *server)
 {
 	char err[512];
+	unsigned threads = settings_io_threads(server->settings);
+	int started = loop_start(server->loop, threads);
+	if (started < 0) {
+		log_write(LOG_ERR, "server: the I/O threads cannot be started: %s", strerror(-started));
+		return started;
+	}
+	log_write(LOG_INFO, "server: io-threads: %u", threads);
 	for (const struct settings_listen *listen = server->settings->listen; listen; listen = listen->next) {
 		int rc = loop_listen(server->loop, listen, err, sizeof(err));
 		if (rc < 0) {
@@ -260,7 +274,11 @@ void server_close(struct server *server)
 		router_run(server);
 		db_thread_fini(server->db);
 	}
-	loop_free(&server->loop);
+	if (server->loop) {
+		loop_stop(server->loop);
+		router_run(server);
+		loop_free(&server->loop);
+	}
 	if (server->left) { /* what still runs may use all the rest */
 		db_close(server->db);
 		log_write(LOG_ERR, "server: jobs that were written off still run; the process ends without them");
@@ -281,4 +299,5 @@ void server_close(struct server *server)
 	conf_free(&server->first_conf);
 	free(server->config);
 	frame_thread_fini();
+	pool_thread_fini();
 }

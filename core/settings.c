@@ -6,14 +6,17 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libgen.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #include <startalkd/jid.h>
 
 #define MAX_FRAME (2 * 1024 * 1024 - 1) /* clients read three length bytes */
+#define IO_THREADS_AUTO 8 /* more are of use only when asked for: one router feeds them all */
 #define SECTION(type, field) offsetof(struct settings_##type, field)
 
 static const char *const tls_modes[] = { "off", "optional", "required", "direct", NULL };
@@ -26,6 +29,7 @@ static const struct stk_option server_options[] = {
 	{ "plugins-dir", STK_OPT_PATH, SECTION(server, plugins_dir), NULL, 0, 3000, "Its *.conf files are read too, in name order", NULL },
 	{ "modules-dir", STK_OPT_PATH, SECTION(server, modules_dir), NULL, 0, 3000, "Where shared objects are looked for instead of the built-in place", NULL },
 	{ "workers", STK_OPT_INT, SECTION(server, workers), "2", 1, 256, "Threads for password hashing and databases", NULL },
+	{ "io-threads", STK_OPT_INT, SECTION(server, io_threads), "-1", -1, 64, "Threads for sockets, TLS and frames beside the router's; 0: that one does all; -1: one less than the processors that may be used, 8 at most", NULL },
 	{ 0 },
 };
 
@@ -204,6 +208,16 @@ int settings_check_logs(const struct conf *conf, const char *const *items, conf_
 		}
 	}
 	return 0;
+}
+
+unsigned settings_io_threads(const struct settings *settings)
+{
+	cpu_set_t usable;
+	if (settings->server.io_threads >= 0) {
+		return (unsigned)settings->server.io_threads;
+	}
+	long processors = sched_getaffinity(0, sizeof(usable), &usable) == 0 ? CPU_COUNT(&usable) : sysconf(_SC_NPROCESSORS_ONLN);
+	return processors > IO_THREADS_AUTO ? IO_THREADS_AUTO : processors > 1 ? (unsigned)processors - 1 : 0;
 }
 
 /* ---- checks ---- */

@@ -16,6 +16,7 @@ struct settings_server {
 	const char *plugins_dir;    /* NULL: none */
 	const char *modules_dir;    /* NULL: beside the program in the build tree, else the installed one */
 	int64_t workers;            /* threads for what blocks; default 2 */
+	int64_t io_threads;         /* I/O loops beside the router's; -1: as settings_io_threads() says */
 };
 
 struct settings_listen {
@@ -82,6 +83,8 @@ int settings_check_log(const struct conf *conf, const char *item, char *err, siz
 int settings_check_logs(const struct conf *conf, const char *const *items, conf_report_fn *report, void *arg);
 /* The syslog level that the last of ITEMS (NULL-terminated, checked; or NULL) gives module NAME; -1: none does. */
 int settings_find_log(const char *const *items, const char *name);
+/* How many I/O threads there are to be: what is set, or as many as suit the processors that the process may use. */
+unsigned settings_io_threads(const struct settings *settings);
 /* The option table of a core section, for --help-module; NULL options when NAME is none. */
 struct option_table settings_table(const char *name);
 /* option_dump() of all core sections. */

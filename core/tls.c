@@ -31,7 +31,9 @@ struct tls_credentials {
 
 struct tls_credentials *tls_credentials_ref(struct tls_credentials *credentials)
 {
-	atomic_fetch_add_explicit(&credentials->refs, 1, memory_order_relaxed);
+	if (credentials) {
+		atomic_fetch_add_explicit(&credentials->refs, 1, memory_order_relaxed);
+	}
 	return credentials;
 }
 

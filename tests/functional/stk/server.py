@@ -13,6 +13,7 @@ from .wire import ROOT
 
 BUILD = os.path.abspath(os.environ.get("STK_BUILDDIR", ROOT))
 PLUGINS = ("10-auth_sqlite", "20-bind", "30-presence", "35-archive", "36-message", "40-ping", "50-admin")
+IO_THREADS = os.environ.get("STK_IO_THREADS", "0")
 SOCKET_PATH_MAX = 107
 BAD = re.compile(r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|ThreadSanitizer|definitely lost: [1-9]|Assertion")
 
@@ -44,7 +45,8 @@ class Server:
         if fast and "failure-delay" not in login:
             login += "\nfailure-delay = 20ms\nfailure-delay-max = 20ms"
         with open(self.path("startalkd.conf"), "w", encoding="utf-8") as file:
-            file.write(f"[server]\ndomains = {domain}\nstate-dir = state\nplugins-dir = plugins.d\n{server}\n"
+            file.write(f"[server]\ndomains = {domain}\nstate-dir = state\nplugins-dir = plugins.d\n"
+                       f"{server}\n{'' if 'io-threads' in server else f'io-threads = {IO_THREADS}'}\n"
                        f"[listen]\nport = 0\n{listen}\n[log]\nlevel = debug\n[login]\n{login}\n[limits]\n{limits}\n{conf}\n")
         self.wanted = {"alice": "alice's pw", "bob": "bob's pw"} if users is True else users or {}
 

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* Listeners: sockets that are bound, and the connections that come in there. Which loop gets a connection, and whether
+ * there is room for it, is the loops' business. */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/conn.h"
+#include "core/log.h"
+
+#define ACCEPT_BATCH 64  /* connections taken in one go, so that those that are open get their turn */
+#define ACCEPT_PAUSE 0.2 /* seconds without accepting when descriptors have run out */
+
+struct listener {
+	struct listener *next;
+	struct loop *loop;
+	struct ev_io io;
+	struct ev_timer again;
+	int tls;
+	char address[56];
+};
+
+static void print_address(const struct sockaddr_storage *peer, char *out, size_t size)
+{
+	char text[INET6_ADDRSTRLEN] = "?";
+	if (peer->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)peer;
+		inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text));
+		snprintf(out, size, "[%s]:%u", text, ntohs(v6->sin6_port));
+	} else {
+		const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)peer;
+		inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text));
+		snprintf(out, size, "%s:%u", text, ntohs(v4->sin_port));
+	}
+}
+
+static void add_connection(const struct listener *listener, int fd, const struct sockaddr_storage *peer)
+{
+	struct event *opened = calloc(1, sizeof(*opened));
+	if (!opened) {
+		log_write(LOG_WARNING, "listen: out of memory for a connection");
+		close(fd);
+		return;
+	}
+	opened->tls = listener->tls;
+	print_address(peer, opened->address, sizeof(opened->address));
+	loop_accepted(listener->loop, fd, opened);
+}
+
+static void on_accept_again(struct ev_loop *ev, struct ev_timer *timer, int events)
+{
+	(void)events;
+	struct listener *listener = timer->data;
+	ev_io_start(ev, &listener->io);
+}
+
+static void on_accept(struct ev_loop *ev, struct ev_io *io, int events)
+{
+	(void)events;
+	struct listener *listener = io->data;
+	for (int i = 0; i < ACCEPT_BATCH; i++) {
+		struct sockaddr_storage peer;
+		socklen_t len = sizeof(peer);
+		int fd = accept4(io->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			add_connection(listener, fd, &peer);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			log_write(LOG_WARNING, "listen: no new connections for a moment: %s", strerror(errno));
+			ev_io_stop(ev, io);
+			ev_timer_set(&listener->again, ACCEPT_PAUSE, 0);
+			ev_timer_start(ev, &listener->again);
+			return;
+		} else if (errno == EAGAIN) {
+			return;
+		}
+	}
+}
+
+static socklen_t make_address(const struct settings_listen *listen, struct sockaddr_storage *out)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)out;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)out;
+	memset(out, 0, sizeof(*out));
+	if (inet_pton(AF_INET, listen->address, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons((uint16_t)listen->port);
+		return sizeof(*v4);
+	}
+	if (inet_pton(AF_INET6, listen->address, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons((uint16_t)listen->port);
+		return sizeof(*v6);
+	}
+	return 0;
+}
+
+static int open_socket(const struct settings_listen *conf, struct sockaddr_storage *address)
+{
+	socklen_t len = make_address(conf, address);
+	if (!len) {
+		return -EINVAL;
+	}
+	int on = 1;
+	int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0) {
+		return -errno;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (address->ss_family == AF_INET6) {
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	}
+	if (bind(fd, (struct sockaddr *)address, len) < 0 || listen(fd, (int)conf->backlog) < 0 ||
+	    getsockname(fd, (struct sockaddr *)address, &len) < 0) {
+		int rc = -errno;
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int loop_listen(struct loop *loop, const struct settings_listen *listen, char *err, size_t errlen)
+{
+	static const char *const modes[] = { "off", "optional", "required", "direct" };
+	struct sockaddr_storage address;
+	struct listener *listener = calloc(1, sizeof(*listener));
+	int fd = listener ? open_socket(listen, &address) : -ENOMEM;
+	if (fd < 0) {
+		snprintf(err, errlen, "listen: %s:%d: %s%s", listen->address, (int)listen->port, strerror(-fd),
+		         fd == -EADDRINUSE ? "; is another server running there?" : "");
+		free(listener);
+		return fd;
+	}
+	struct listener **first = loop_listeners(loop);
+	*listener = (struct listener){ .next = *first, .loop = loop, .tls = listen->tls };
+	*first = listener;
+	ev_io_init(&listener->io, on_accept, fd, EV_READ);
+	listener->io.data = listener;
+	ev_timer_init(&listener->again, on_accept_again, ACCEPT_PAUSE, 0);
+	listener->again.data = listener;
+	ev_io_start(loop_ev(loop), &listener->io);
+	print_address(&address, listener->address, sizeof(listener->address));
+	log_write(LOG_NOTICE, "listen: %s: tls %s", listener->address, modes[listen->tls]);
+	return 0;
+}
+
+void loop_each_listener(struct loop *loop, bool (*each)(const char *, enum stk_tls, void *), void *arg)
+{
+	_Static_assert((int)LISTEN_TLS_DIRECT == (int)STK_TLS_DIRECT, "modules are told the modes by the same numbers");
+	const struct listener *listener = *loop_listeners(loop);
+	while (listener && each(listener->address, (enum stk_tls)listener->tls, arg)) {
+		listener = listener->next;
+	}
+}
+
+void loop_stop_listening(struct loop *loop)
+{
+	struct listener **first = loop_listeners(loop);
+	while (*first) {
+		struct listener *listener = *first;
+		*first = listener->next;
+		ev_io_stop(loop_ev(loop), &listener->io);
+		ev_timer_stop(loop_ev(loop), &listener->again);
+		close(listener->io.fd);
+		free(listener);
+	}
+}
