@@ -399,18 +399,13 @@ static void adopt(struct loop *loop, int fd, struct event *opened)
 	set_turns(loop);
 }
 
-/* The one with the fewest connections. */
+/* The one with the fewest connections. The router's has none while there is another: the router is what all wait for. */
 static struct loop *choose(const struct loop_set *set)
 {
 	struct loop *best = set->loops[0];
 	size_t least = SIZE_MAX;
-	static int weight = -1;
-	if (weight < 0) {
-		weight = getenv("STK_W") ? atoi(getenv("STK_W")) : 0;
-	}
-	for (unsigned i = set->count; i-- > (weight ? 0u : 1u);) {
+	for (unsigned i = set->count - 1; i > 0; i--) {
 		size_t load = atomic_load_explicit(&set->loops[i]->load, memory_order_relaxed);
-		load = i ? load : load * (size_t)weight + (size_t)weight - 1;
 		if (load < least) {
 			least = load;
 			best = set->loops[i];
