@@ -25,13 +25,13 @@ enum { MAIL_JOB_DONE = 100, MAIL_POST, MAIL_WRITTEN };
 /* The whole server. Everything here belongs to the router thread but what has a lock of its own (inbox, workers, db). */
 struct server {
 	struct ev_loop *ev;
-	struct mailbox inbox; /* events of the I/O loop, finished jobs and writes, posts */
+	struct mailbox inbox; /* events of the I/O loops, finished jobs and writes, posts */
 	char *config;            /* the file's name, as given */
 	struct conf *conf;       /* what is in effect */
 	struct conf *first_conf; /* what the server started with, after a reload; else NULL */
 	struct settings *settings;
 	struct tls_credentials *credentials;
-	struct loop *loop;
+	struct loop *loop; /* the router thread's; it knows the others */
 	struct workers *workers;
 	struct db *db;
 	struct throttle *throttle;
