@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/conn.h"
+#include "core/handover.h"
 #include "core/log.h"
 
 #define ACCEPT_BATCH 64  /* connections taken in one go, so that those that are open get their turn */
@@ -100,14 +101,25 @@ static socklen_t make_address(const struct settings_listen *listen, struct socka
 	return 0;
 }
 
+static int close_with_errno(int fd)
+{
+	int rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/* One that was handed over, or a new one. */
 static int open_socket(const struct settings_listen *conf, struct sockaddr_storage *address)
 {
 	socklen_t len = make_address(conf, address);
 	if (!len) {
 		return -EINVAL;
 	}
-	int on = 1;
-	int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int on = 1, fd = handover_take(address);
+	if (fd >= 0) {
+		return listen(fd, (int)conf->backlog) < 0 ? close_with_errno(fd) : fd;
+	}
+	fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		return -errno;
 	}
@@ -117,9 +129,7 @@ static int open_socket(const struct settings_listen *conf, struct sockaddr_stora
 	}
 	if (bind(fd, (struct sockaddr *)address, len) < 0 || listen(fd, (int)conf->backlog) < 0 ||
 	    getsockname(fd, (struct sockaddr *)address, &len) < 0) {
-		int rc = -errno;
-		close(fd);
-		return rc;
+		return close_with_errno(fd);
 	}
 	return fd;
 }
@@ -158,15 +168,21 @@ void loop_each_listener(struct loop *loop, bool (*each)(const char *, enum stk_t
 	}
 }
 
-void loop_stop_listening(struct loop *loop)
+size_t loop_stop_listening(struct loop *loop, int *fds, size_t most)
 {
 	struct listener **first = loop_listeners(loop);
+	size_t n = 0;
 	while (*first) {
 		struct listener *listener = *first;
 		*first = listener->next;
 		ev_io_stop(loop_ev(loop), &listener->io);
 		ev_timer_stop(loop_ev(loop), &listener->again);
-		close(listener->io.fd);
+		if (n < most) {
+			fds[n++] = listener->io.fd;
+		} else {
+			close(listener->io.fd);
+		}
 		free(listener);
 	}
+	return n;
 }

@@ -843,7 +843,7 @@ void loop_free(struct loop **loop_ptr)
 	}
 	*loop_ptr = NULL;
 	struct loop_set *set = loop->set;
-	loop_stop_listening(loop);
+	(void)loop_stop_listening(loop, NULL, 0);
 	loop_stop(loop);
 	for (unsigned i = 0; i < set->count; i++) {
 		free_loop(set->loops[i]);

@@ -80,7 +80,8 @@ struct loop *loop_new(struct ev_loop *ev, struct mailbox *events, const struct s
 int loop_start(struct loop *loop, unsigned threads);
 /* Binds LISTEN's socket and accepts from it. 0 or -errno with ERR a text. */
 int loop_listen(struct loop *loop, const struct settings_listen *listen, char *err, size_t errlen);
-void loop_stop_listening(struct loop *loop);
+/* Accepts no more. Up to MOST of the sockets are not closed but given to FDS; how many. */
+size_t loop_stop_listening(struct loop *loop, int *fds, size_t most);
 /* Gives the loop that has CONN a command, with the next loop_deliver() at the latest. SELF may be NULL. The reference to STANZA is taken
  * in every case. 0 or -ENOMEM. */
 int loop_command(struct loop *loop, enum command_kind kind, uint64_t conn, struct stk_stanza *stanza, const char *self);

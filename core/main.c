@@ -135,6 +135,10 @@ static int run(const char *config, const char *const *log, enum action action)
 		rc = server_run(&server);
 	}
 	server_close(&server);
+	if (rc == 0 && server.restart) {
+		rc = handover_exec(server.sockets, server.socket_count);
+		fprintf(stderr, "startalkd: stopped, but cannot be executed anew: %s\n", strerror(-rc));
+	}
 	if (server.left) {
 		_exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 	}
@@ -160,6 +164,7 @@ int main(int argc, char **argv)
 	prctl(PR_SET_DUMPABLE, 0); /* no passwords in core dumps */
 	umask(077);
 	crash_install();
+	handover_init();
 	while ((opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
 		switch (opt) {
 		case 'c': config = optarg; break;

@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/db.h"
@@ -146,7 +147,8 @@ int server_open(struct server *server, const char *config, const char *const *lo
 struct runner {
 	struct server *server;
 	struct ev_prepare prepare;
-	struct ev_signal term, interrupt, hangup;
+	struct ev_signal term, interrupt, hangup, again;
+	struct ev_child check; /* whether a restart would succeed; active while that is found out */
 	struct ev_timer bound;
 };
 
@@ -178,6 +180,16 @@ static void on_bound(struct ev_loop *ev, struct ev_timer *timer, int events)
 	ev_break(ev, EVBREAK_ALL);
 }
 
+static void begin_stop(struct ev_loop *ev, struct runner *runner)
+{
+	struct server *server = runner->server;
+	server->stopping = true;
+	server->socket_count = loop_stop_listening(server->loop, server->sockets, server->restart ? HANDOVER_MAX : 0);
+	session_end_all(server, 111, "system shutdown");
+	ev_timer_init(&runner->bound, on_bound, STOP_BOUND, 0);
+	ev_timer_start(ev, &runner->bound);
+}
+
 static void on_stop(struct ev_loop *ev, struct ev_signal *signal, int events)
 {
 	(void)events;
@@ -187,11 +199,43 @@ static void on_stop(struct ev_loop *ev, struct ev_signal *signal, int events)
 		return;
 	}
 	log_write(LOG_NOTICE, "server: stopping: %s", signal->signum == SIGINT ? "SIGINT" : "SIGTERM");
-	server->stopping = true;
-	loop_stop_listening(server->loop);
-	session_end_all(server, 111, "system shutdown");
-	ev_timer_init(&runner->bound, on_bound, STOP_BOUND, 0);
-	ev_timer_start(ev, &runner->bound);
+	begin_stop(ev, runner);
+}
+
+static void on_checked(struct ev_loop *ev, struct ev_child *child, int events)
+{
+	(void)events;
+	struct runner *runner = child->data;
+	struct server *server = runner->server;
+	ev_child_stop(ev, child);
+	if (server->stopping) {
+		return;
+	}
+	if (!WIFEXITED(child->rstatus) || WEXITSTATUS(child->rstatus) != EXIT_SUCCESS) {
+		log_write(LOG_ERR, "server: not restarted: --check of the program on disk has failed, see above; everything stays as it is");
+		return;
+	}
+	log_write(LOG_NOTICE, "server: restarting in place: SIGUSR2");
+	server->restart = true;
+	begin_stop(ev, runner);
+}
+
+/* The program may be another one by now, and the configuration too: whether they agree is found out first. */
+static void on_again(struct ev_loop *ev, struct ev_signal *signal, int events)
+{
+	(void)events;
+	struct runner *runner = signal->data;
+	if (runner->server->stopping || ev_is_active(&runner->check)) {
+		return;
+	}
+	int pid = handover_check(runner->server->config);
+	if (pid < 0) {
+		log_write(LOG_ERR, "server: not restarted: the program on disk cannot be executed: %s", strerror(-pid));
+		return;
+	}
+	ev_child_init(&runner->check, on_checked, pid, 0);
+	runner->check.data = runner;
+	ev_child_start(ev, &runner->check);
 }
 
 static void log_reload(const char *line, void *arg)
@@ -219,16 +263,15 @@ static void watch_signal(struct ev_loop *ev, struct ev_signal *watcher, int numb
 	ev_unref(ev);
 }
 
-int server_run(struct server *server)
+static void unwatch_signal(struct ev_loop *ev, struct ev_signal *watcher)
+{
+	ev_ref(ev);
+	ev_signal_stop(ev, watcher);
+}
+
+static int listen_all(struct server *server)
 {
 	char err[512];
-	unsigned threads = settings_io_threads(server->settings);
-	int started = loop_start(server->loop, threads);
-	if (started < 0) {
-		log_write(LOG_ERR, "server: the I/O threads cannot be started: %s", strerror(-started));
-		return started;
-	}
-	log_write(LOG_INFO, "server: io-threads: %u", threads);
 	for (const struct settings_listen *listen = server->settings->listen; listen; listen = listen->next) {
 		int rc = loop_listen(server->loop, listen, err, sizeof(err));
 		if (rc < 0) {
@@ -236,11 +279,29 @@ int server_run(struct server *server)
 			return rc;
 		}
 	}
+	handover_drop_rest();
+	return 0;
+}
+
+int server_run(struct server *server)
+{
+	unsigned threads = settings_io_threads(server->settings);
+	int started = loop_start(server->loop, threads);
+	if (started < 0) {
+		log_write(LOG_ERR, "server: the I/O threads cannot be started: %s", strerror(-started));
+		return started;
+	}
+	log_write(LOG_INFO, "server: io-threads: %u", threads);
+	int rc = listen_all(server);
+	if (rc < 0) {
+		return rc;
+	}
 	struct runner runner = { .server = server };
 	signal(SIGPIPE, SIG_IGN);
 	watch_signal(server->ev, &runner.term, SIGTERM, &runner, on_stop);
 	watch_signal(server->ev, &runner.interrupt, SIGINT, &runner, on_stop);
 	watch_signal(server->ev, &runner.hangup, SIGHUP, &runner, on_hangup);
+	watch_signal(server->ev, &runner.again, SIGUSR2, &runner, on_again);
 	ev_prepare_init(&runner.prepare, on_prepare);
 	runner.prepare.data = &runner;
 	ev_prepare_start(server->ev, &runner.prepare);
@@ -248,12 +309,11 @@ int server_run(struct server *server)
 	ev_run(server->ev, 0);
 	ev_prepare_stop(server->ev, &runner.prepare);
 	ev_timer_stop(server->ev, &runner.bound);
-	ev_ref(server->ev);
-	ev_ref(server->ev);
-	ev_ref(server->ev);
-	ev_signal_stop(server->ev, &runner.term);
-	ev_signal_stop(server->ev, &runner.interrupt);
-	ev_signal_stop(server->ev, &runner.hangup);
+	ev_child_stop(server->ev, &runner.check);
+	unwatch_signal(server->ev, &runner.term);
+	unwatch_signal(server->ev, &runner.interrupt);
+	unwatch_signal(server->ev, &runner.hangup);
+	unwatch_signal(server->ev, &runner.again);
 	log_write(LOG_NOTICE, "server: stopped");
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <ev.h>
 
 #include "core/conf.h"
+#include "core/handover.h"
 #include "core/loop.h"
 #include "core/mailbox.h"
 #include "core/module.h"
@@ -46,6 +47,9 @@ struct server {
 	const char *const *log_modules; /* NAME=LEVEL each, of the command line; NULL-terminated, or NULL */
 	int64_t started_at; /* ms since the epoch */
 	bool dry, stopping;
+	int sockets[HANDOVER_MAX]; /* that listened, for the process that goes on in our place */
+	size_t socket_count;
+	bool restart; /* when it has stopped the program is executed anew */
 	bool left; /* closed, but jobs that were written off still run: the process must end without a clean-up */
 };
 

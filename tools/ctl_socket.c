@@ -161,6 +161,7 @@ void ctl_close(struct ctl_socket *sock)
 {
 	if (sock->fd >= 0) {
 		close(sock->fd);
+		sock->fd = -1;
 	}
 	buf_fini(&sock->in);
 }

@@ -14,6 +14,7 @@
 #include <sys/time.h>
 
 #include "tools/ctl_module.h"
+#include "tools/ctl_restart.h"
 
 #define STOP_BOUND 30 /* seconds in which a server that stops has to be gone */
 
@@ -37,6 +38,11 @@ static const struct known {
 	  "Ends the sessions of a user, or the one of a full JID.",
 	  SHOW_LINES },
 	{ "reload", { NULL }, "reload [--dry-run]", "Makes the configuration files take effect.", SHOW_LINES },
+	{ "restart",
+	  { NULL },
+	  "restart",
+	  "Executes the program anew; nobody who connects meanwhile is refused.",
+	  SHOW_LINES },
 	{ "stop", { NULL }, "stop", "Stops the server.", SHOW_LINES },
 	{ "user",
 	  { "do", "name" },
@@ -372,6 +378,9 @@ static int run(const struct command_line *line)
 	}
 	if (takes_words(line->known)) {
 		return ctl_module(&line->place, line->words, line->json);
+	}
+	if (name && strcmp(name, "restart") == 0) {
+		return ctl_restart(&line->place, line->json);
 	}
 	int status = ctl_connect(&sock, &line->place, help) < 0 ? EXIT_LOST : EXIT_SUCCESS;
 	if (status == EXIT_LOST && help) {

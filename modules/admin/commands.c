@@ -521,6 +521,16 @@ static void run_stop(struct stk_module *module, const char *args, struct stk_ans
 	kill(getpid(), SIGTERM);
 }
 
+/* Whether it does is found out after the answer; the log tells. */
+static void run_restart(struct stk_module *module, const char *args, struct stk_answer *answer)
+{
+	(void)module;
+	(void)args;
+	(void)put(answer, json_pack("{s:s}", "text", "the server checks the program and the configuration, then restarts in place"));
+	answer_end(answer, NULL);
+	kill(getpid(), SIGUSR2);
+}
+
 int commands_provide(struct stk_module *module)
 {
 	static const struct {
@@ -546,6 +556,8 @@ int commands_provide(struct stk_module *module)
 		{ "command:module",
 		  { sizeof(struct stk_command), "module list|info NAME|enable NAME|disable NAME",
 		    "What is loaded and what it has registered; enabling is done by startalkctl.", run_module } },
+		{ "command:restart",
+		  { sizeof(struct stk_command), "restart", "Executes the program anew; nobody who connects meanwhile is refused.", run_restart } },
 		{ "command:stop", { sizeof(struct stk_command), "stop", "Stops the server.", run_stop } },
 	};
 	int rc = 0;
