@@ -4,6 +4,7 @@
 
 #include "remembered.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,24 +12,31 @@
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 
-#define WAYS      4 /* places that an account may have */
-#define SETS_MIN  64
-#define SETS_MAX  (REMEMBERED_MAX / WAYS)
-#define HASH      32 /* bytes of a SHA-256 */
+#define HASH    32 /* bytes of a SHA-256 */
+#define KEPT    20 /* of these; 160 bits are not met by chance */
+#define CAP_MIN 256
 
+/* Open addressing: an account is at its own place or behind it, with no free one between. */
 struct slot {
 	uint64_t account; /* 0: free */
-	int64_t until;    /* ms */
-	uint8_t hash[HASH];
+	uint32_t until;   /* seconds since the epoch */
+	uint8_t hash[KEPT];
 };
 
 struct remembered {
 	pthread_mutex_t lock;
-	int64_t keep; /* ms; 0: off */
+	double keep; /* seconds; 0: off */
 	uint8_t key[HASH];
 	struct slot *slots;
-	size_t sets;
+	size_t cap, used;
 };
+
+static void wipe_slots(struct slot *slots, size_t cap)
+{
+	if (slots) {
+		gnutls_memset(slots, 0, cap * sizeof(*slots));
+	}
+}
 
 struct remembered *remembered_new(void)
 {
@@ -36,8 +44,8 @@ struct remembered *remembered_new(void)
 	if (!remembered) {
 		return NULL;
 	}
-	remembered->slots = calloc(SETS_MIN * WAYS, sizeof(struct slot));
-	remembered->sets = SETS_MIN;
+	remembered->slots = calloc(CAP_MIN, sizeof(struct slot));
+	remembered->cap = CAP_MIN;
 	pthread_mutex_init(&remembered->lock, NULL);
 	if (!remembered->slots || gnutls_rnd(GNUTLS_RND_KEY, remembered->key, sizeof(remembered->key)) < 0) {
 		remembered_free(&remembered);
@@ -97,61 +105,53 @@ static bool ask(const struct remembered *remembered, const char *account, const 
 	return true;
 }
 
-static struct slot *set_of(const struct remembered *remembered, uint64_t account)
+/* Where ACCOUNT is, or the free place where it would be. */
+static struct slot *find(struct slot *slots, size_t cap, uint64_t account)
 {
-	return &remembered->slots[(account & (remembered->sets - 1)) * WAYS];
+	size_t i = account & (cap - 1);
+	while (slots[i].account && slots[i].account != account) {
+		i = (i + 1) & (cap - 1);
+	}
+	return &slots[i];
 }
 
-static struct slot *find(const struct remembered *remembered, uint64_t account)
+/* Moves what is good beyond NOW (0: everything) to a table of CAP places. False: out of memory. */
+static bool rebuild(struct remembered *remembered, size_t cap, uint32_t now)
 {
-	struct slot *set = set_of(remembered, account);
-	for (int i = 0; i < WAYS; i++) {
-		if (set[i].account == account) {
-			return &set[i];
-		}
+	struct slot *slots = calloc(cap, sizeof(*slots));
+	if (!slots) {
+		return false;
 	}
-	return NULL;
-}
-
-/* A free place, or that of whoever was not seen for longest. */
-static struct slot *oldest(struct slot *set)
-{
-	struct slot *found = set;
-	for (int i = 0; i < WAYS && found->account; i++) {
-		if (!set[i].account || set[i].until < found->until) {
-			found = &set[i];
-		}
-	}
-	return found;
-}
-
-static void grow(struct remembered *remembered)
-{
-	struct remembered larger = { .sets = remembered->sets * 2 };
-	larger.slots = calloc(larger.sets * WAYS, sizeof(struct slot));
-	if (!larger.slots) {
-		return;
-	}
-	for (size_t i = 0; i < remembered->sets * WAYS; i++) {
+	size_t used = 0;
+	for (size_t i = 0; i < remembered->cap; i++) {
 		const struct slot *slot = &remembered->slots[i];
-		if (slot->account) {
-			*oldest(set_of(&larger, slot->account)) = *slot;
+		if (slot->account && slot->until > now) {
+			*find(slots, cap, slot->account) = *slot;
+			used++;
 		}
 	}
-	gnutls_memset(remembered->slots, 0, remembered->sets * WAYS * sizeof(struct slot));
+	wipe_slots(remembered->slots, remembered->cap);
 	free(remembered->slots);
-	remembered->slots = larger.slots;
-	remembered->sets = larger.sets;
+	remembered->slots = slots;
+	remembered->cap = cap;
+	remembered->used = used;
+	return true;
 }
 
 void remembered_keep(struct remembered *remembered, double seconds)
 {
 	pthread_mutex_lock(&remembered->lock);
-	remembered->keep = (int64_t)(seconds * 1000);
-	if (!remembered->keep) {
-		gnutls_memset(remembered->slots, 0, remembered->sets * WAYS * sizeof(struct slot));
+	remembered->keep = seconds;
+	if (seconds <= 0) {
+		wipe_slots(remembered->slots, remembered->cap);
+		remembered->used = 0;
 	}
 	pthread_mutex_unlock(&remembered->lock);
+}
+
+static uint32_t end_of(const struct remembered *remembered, int64_t now)
+{
+	return (uint32_t)ceil((double)now / 1000 + remembered->keep);
 }
 
 bool remembered_check(struct remembered *remembered, const char *account, const char *stored, const char *salt, const char *password,
@@ -162,12 +162,13 @@ bool remembered_check(struct remembered *remembered, const char *account, const 
 		return false;
 	}
 	pthread_mutex_lock(&remembered->lock);
-	struct slot *slot = remembered->keep ? find(remembered, question.account) : NULL;
-	bool known = slot && slot->until > now && gnutls_memcmp(slot->hash, question.hash, HASH) == 0;
+	struct slot *slot = find(remembered->slots, remembered->cap, question.account);
+	bool known = slot->account && slot->until > now / 1000 && gnutls_memcmp(slot->hash, question.hash, KEPT) == 0;
 	if (known) {
-		slot->until = now + remembered->keep;
+		slot->until = end_of(remembered, now);
 	}
 	pthread_mutex_unlock(&remembered->lock);
+	gnutls_memset(&question, 0, sizeof(question));
 	return known;
 }
 
@@ -179,27 +180,37 @@ void remembered_add(struct remembered *remembered, const char *account, const ch
 		return;
 	}
 	pthread_mutex_lock(&remembered->lock);
-	struct slot *slot = find(remembered, question.account);
-	slot = slot ? slot : oldest(set_of(remembered, question.account));
-	if (slot->account && slot->account != question.account && remembered->sets < SETS_MAX) {
-		grow(remembered); /* without memory, or when four still meet, somebody else is forgotten */
-		slot = oldest(set_of(remembered, question.account));
+	if (4 * (remembered->used + 1) > 3 * remembered->cap) {
+		(void)rebuild(remembered, 2 * remembered->cap, 0);
 	}
-	if (remembered->keep) {
+	struct slot *slot = find(remembered->slots, remembered->cap, question.account);
+	bool room = slot->account || (remembered->used < REMEMBERED_MAX && 4 * (remembered->used + 1) <= 3 * remembered->cap);
+	if (!room && remembered->slots[question.account & (remembered->cap - 1)].account) {
+		slot = &remembered->slots[question.account & (remembered->cap - 1)]; /* whose place it is not makes room */
+	}
+	if (remembered->keep > 0 && (room || slot->account)) {
+		remembered->used += slot->account == 0;
 		slot->account = question.account;
-		slot->until = now + remembered->keep;
-		memcpy(slot->hash, question.hash, HASH);
+		slot->until = end_of(remembered, now);
+		memcpy(slot->hash, question.hash, KEPT);
 	}
 	pthread_mutex_unlock(&remembered->lock);
+	gnutls_memset(&question, 0, sizeof(question));
 }
 
 void remembered_sweep(struct remembered *remembered, int64_t now)
 {
 	pthread_mutex_lock(&remembered->lock);
-	for (size_t i = 0; i < remembered->sets * WAYS; i++) {
-		if (remembered->slots[i].account && remembered->slots[i].until <= now) {
-			gnutls_memset(&remembered->slots[i], 0, sizeof(struct slot));
-		}
+	uint32_t seconds = (uint32_t)(now / 1000);
+	size_t good = 0, cap = CAP_MIN;
+	for (size_t i = 0; i < remembered->cap; i++) {
+		good += remembered->slots[i].account && remembered->slots[i].until > seconds;
+	}
+	while (4 * (good + 1) > 3 * cap) {
+		cap *= 2;
+	}
+	if (good < remembered->used) {
+		(void)rebuild(remembered, cap, seconds);
 	}
 	pthread_mutex_unlock(&remembered->lock);
 }

@@ -9,7 +9,7 @@
  * users table holds, so that a change of the row makes it worthless. Any thread. */
 struct remembered;
 
-#define REMEMBERED_MAX 131072 /* accounts; 48 bytes each */
+#define REMEMBERED_MAX 131072 /* accounts; 43 to 85 bytes each */
 
 struct remembered *remembered_new(void); /* NULL: out of memory or of randomness */
 void remembered_free(struct remembered **remembered);

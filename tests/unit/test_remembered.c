@@ -40,7 +40,7 @@ static void it_is_kept_from_its_last_use_on_and_can_be_switched_off(void **state
 	remembered_add(remembered, "a@x", "row", NULL, "pw", 0);
 	assert_true(remembered_check(remembered, "a@x", "row", NULL, "pw", 9999));
 	assert_true(remembered_check(remembered, "a@x", "row", NULL, "pw", 19998));
-	assert_false(remembered_check(remembered, "a@x", "row", NULL, "pw", 29998));
+	assert_false(remembered_check(remembered, "a@x", "row", NULL, "pw", 30000));
 	remembered_add(remembered, "a@x", "row", NULL, "pw", 0);
 	remembered_sweep(remembered, 10000);
 	assert_false(remembered_check(remembered, "a@x", "row", NULL, "pw", 1));
@@ -68,12 +68,17 @@ static void many_are_remembered_and_more_than_there_is_room_for_do_no_harm(void 
 		known += remembered_check(remembered, name, "row", "salt", name, 20000);
 		assert_false(remembered_check(remembered, name, "row", "salt", "wrong", 20000));
 	}
-	assert_in_range(known, 19900, 20000);
+	assert_int_equal(known, 20000);
 	for (int i = 0; i < 2 * REMEMBERED_MAX; i++) {
 		snprintf(name, sizeof(name), "v%d@x", i);
 		remembered_add(remembered, name, "row", "salt", name, 30000 + i);
 	}
-	assert_true(remembered_check(remembered, name, "row", "salt", name, 30000 + 2 * REMEMBERED_MAX));
+	known = 0;
+	for (int i = 0; i < 2 * REMEMBERED_MAX; i++) {
+		snprintf(name, sizeof(name), "v%d@x", i);
+		known += remembered_check(remembered, name, "row", "salt", name, 30000 + 2 * REMEMBERED_MAX);
+	}
+	assert_in_range(known, REMEMBERED_MAX / 2, REMEMBERED_MAX);
 	remembered_free(&remembered);
 }
 
