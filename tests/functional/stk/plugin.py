@@ -12,7 +12,7 @@ BAD = os.path.join(ROOT, "tests", "badmod")
 
 def build(folder, source, compiler=("cc", "-std=c17"), sources=SOURCES):
     """Builds SOURCES/SOURCE against the headers alone, as FOLDER/NAME.so."""
-    name = os.path.splitext(source)[0]
+    name = os.path.splitext(os.path.basename(source))[0]
     os.makedirs(folder, exist_ok=True)
     command = [*compiler, "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fPIC", "-shared",
                "-I", os.path.join(ROOT, "core", "include"), os.path.join(sources, source), "-o", os.path.join(folder, f"{name}.so")]
