@@ -13,6 +13,7 @@
 #include "core/crash.h"
 #include "core/describe.h"
 #include "core/log.h"
+#include "core/notify.h"
 #include "core/server.h"
 
 static const char usage[] =
@@ -136,6 +137,7 @@ static int run(const char *config, const char *const *log, enum action action)
 	}
 	server_close(&server);
 	if (rc == 0 && server.restart) {
+		notify_restore();
 		rc = handover_exec(server.sockets, server.socket_count);
 		fprintf(stderr, "startalkd: stopped, but cannot be executed anew: %s\n", strerror(-rc));
 	}
@@ -165,6 +167,7 @@ int main(int argc, char **argv)
 	umask(077);
 	crash_install();
 	handover_init();
+	notify_init();
 	while ((opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
 		switch (opt) {
 		case 'c': config = optarg; break;

@@ -12,6 +12,7 @@
 #include "core/crash.h"
 #include "core/job.h"
 #include "core/log.h"
+#include "core/notify.h"
 
 enum change_kind {
 	CHANGE_NONE,
@@ -414,6 +415,9 @@ static void keep_conf(struct reload *reload)
 int server_reload(struct server *server, bool dry, conf_report_fn *report, void *arg)
 {
 	char err[1024];
+	if (!dry) {
+		notify_reloading();
+	}
 	struct reload reload = { .server = server, .report = report, .arg = arg, .conf = conf_new() };
 	reload.rc = reload.conf ? settings_load(server->config, reload.conf, &reload.settings, report, arg) : -ENOMEM;
 	if (reload.rc == 0) {
@@ -439,5 +443,8 @@ int server_reload(struct server *server, bool dry, conf_report_fn *report, void 
 	release(&reload);
 	log_tap(NULL, NULL); /* how it went is told by what is returned */
 	log_write(rc < 0 ? LOG_ERR : LOG_NOTICE, "reload: %s", rc < 0 ? "refused: everything stays as it was" : dry ? "checked only" : "done");
+	if (!dry) {
+		notify_reloaded(rc);
+	}
 	return rc;
 }

@@ -17,6 +17,7 @@
 #include "core/db.h"
 #include "core/job.h"
 #include "core/log.h"
+#include "core/notify.h"
 #include "core/pool.h"
 #include "core/reload.h"
 #include "core/router.h"
@@ -184,6 +185,11 @@ static void begin_stop(struct ev_loop *ev, struct runner *runner)
 {
 	struct server *server = runner->server;
 	server->stopping = true;
+	if (server->restart) {
+		notify_reloading();
+	} else {
+		notify_stopping();
+	}
 	server->socket_count = loop_stop_listening(server->loop, server->sockets, server->restart ? HANDOVER_MAX : 0);
 	session_end_all(server, 111, "system shutdown");
 	ev_timer_init(&runner->bound, on_bound, STOP_BOUND, 0);
@@ -306,6 +312,7 @@ int server_run(struct server *server)
 	runner.prepare.data = &runner;
 	ev_prepare_start(server->ev, &runner.prepare);
 	log_write(LOG_NOTICE, "server: ready: startalkd %s, pid %d", STK_VERSION, (int)getpid());
+	notify_ready(server->ev);
 	ev_run(server->ev, 0);
 	ev_prepare_stop(server->ev, &runner.prepare);
 	ev_timer_stop(server->ev, &runner.bound);
@@ -348,6 +355,7 @@ void server_close(struct server *server)
 		router_run(server);
 		ev_timer_stop(server->ev, &server->job_timer);
 		mailbox_fini(&server->inbox);
+		notify_fini();
 		ev_loop_destroy(server->ev);
 	}
 	db_free(&server->db);
