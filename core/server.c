@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/notify.h"
 #include "core/pool.h"
+#include "core/privilege.h"
 #include "core/reload.h"
 #include "core/router.h"
 #include "proto/frame.h"
@@ -39,6 +40,10 @@ static int make_state_dir(const char *dir)
 	if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode)) {
 		log_write(LOG_ERR, "server: %s: the state directory is no directory", dir);
 		return -ENOTDIR;
+	}
+	if (st.st_uid != geteuid()) {
+		log_write(LOG_WARNING, "server: %s: the state directory is of uid %u, the server runs as uid %u; chown -R it to the one that is "
+		                       "meant", dir, (unsigned)st.st_uid, (unsigned)geteuid());
 	}
 	if (access(dir, R_OK | W_OK | X_OK) < 0) {
 		int rc = -errno;
@@ -132,7 +137,8 @@ int server_open(struct server *server, const char *config, const char *const *lo
 	}
 	mailbox_init(&server->inbox, server->ev);
 	jobs_init(server);
-	rc = make_state_dir(server->settings->server.state_dir);
+	rc = privilege_drop(&server->settings->server);
+	rc = rc < 0 ? rc : make_state_dir(server->settings->server.state_dir);
 	rc = rc < 0 || dry ? rc : lock_state_dir(server->settings->server.state_dir);
 	rc = rc < 0 ? rc : open_parts(server);
 	rc = rc < 0 ? rc : module_load_all(server, false, report, arg);

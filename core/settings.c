@@ -5,7 +5,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <grp.h>
 #include <libgen.h>
+#include <pwd.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -30,6 +32,9 @@ static const struct stk_option server_options[] = {
 	{ "modules-dir", STK_OPT_PATH, SECTION(server, modules_dir), NULL, 0, 3000, "Where shared objects are looked for instead of the built-in place", NULL },
 	{ "workers", STK_OPT_INT, SECTION(server, workers), "2", 1, 256, "Threads for password hashing and databases", NULL },
 	{ "io-threads", STK_OPT_INT, SECTION(server, io_threads), "-1", -1, 64, "Threads for sockets, TLS and frames beside the router's; 0: that one does all; -1: one less than the processors that may be used, 8 at most", NULL },
+	{ "user", STK_OPT_STR, SECTION(server, user), NULL, 0, 256, "The user that the server becomes when root starts it, after its ports are bound", NULL },
+	{ "group", STK_OPT_STR, SECTION(server, group), NULL, 0, 256, "The group that it becomes; without it the user's own", NULL },
+	{ "core-dumps", STK_OPT_BOOL, SECTION(server, core_dumps), "off", 0, 0, "Whether a crash may leave a core dump; one holds passwords and keys", NULL },
 	{ 0 },
 };
 
@@ -267,6 +272,20 @@ static void check_domains(struct check *check, const struct conf_section *sectio
 	}
 }
 
+static void check_user(struct check *check, const struct conf_section *section)
+{
+	const struct settings_server *server = &check->settings->server;
+	if (server->user && !getpwnam(server->user)) {
+		fault(check, section->file, section->line, "user: there is no user '%s' on this machine", server->user);
+	}
+	if (server->group && !getgrnam(server->group)) {
+		fault(check, section->file, section->line, "group: there is no group '%s' on this machine", server->group);
+	}
+	if (server->group && !server->user) {
+		fault(check, section->file, section->line, "group goes with user, which is missing");
+	}
+}
+
 static void check_listen(struct check *check, const struct settings_listen *listen)
 {
 	unsigned char address[sizeof(struct in6_addr)];
@@ -378,6 +397,7 @@ int settings_load(const char *file, struct conf *conf, struct settings **out, co
 	if (server) {
 		apply(&check, server, "server", &settings->server);
 		check_domains(&check, server);
+		check_user(&check, server);
 		if (settings->server.plugins_dir) {
 			int rc = conf_read_dir(conf, settings->server.plugins_dir, report, arg);
 			check.rc = check.rc ? check.rc : rc;

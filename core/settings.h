@@ -17,6 +17,8 @@ struct settings_server {
 	const char *modules_dir;    /* NULL: beside the program in the build tree, else the installed one */
 	int64_t workers;            /* threads for what blocks; default 2 */
 	int64_t io_threads;         /* I/O loops beside the router's; -1: as settings_io_threads() says */
+	const char *user, *group;   /* whom root becomes; NULL: stays, the user's own */
+	bool core_dumps;
 };
 
 struct settings_listen {

@@ -155,13 +155,18 @@ static int make_self_signed(const char *const *domains, const char *crt_path, co
 	return rc;
 }
 
-static int check_readable(const char *path, const char *what, char *err, size_t errlen)
+/* SECRET: nobody else should be able to. Only a warning, since a renewed key with a wrong mode is better than an expired certificate. */
+static int check_readable(const char *path, const char *what, bool secret, char *err, size_t errlen)
 {
+	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		int rc = -errno;
 		snprintf(err, errlen, "tls: %s: %s cannot be read: %s", path, what, strerror(-rc));
 		return rc;
+	}
+	if (secret && fstat(fd, &st) == 0 && (st.st_mode & S_IRWXO)) {
+		log_write(LOG_WARNING, "tls: %s: %s is open to everybody on this machine; chmod o= it", path, what);
 	}
 	close(fd);
 	return 0;
@@ -169,8 +174,8 @@ static int check_readable(const char *path, const char *what, char *err, size_t 
 
 static int load_pair(struct tls_credentials *credentials, const char *crt, const char *key, char *err, size_t errlen)
 {
-	int rc = check_readable(crt, "the certificate", err, errlen);
-	rc = rc ? rc : check_readable(key, "the key", err, errlen);
+	int rc = check_readable(crt, "the certificate", false, err, errlen);
+	rc = rc ? rc : check_readable(key, "the key", true, err, errlen);
 	if (rc < 0) {
 		return rc;
 	}

@@ -99,6 +99,10 @@ static gnutls_privkey_t import(struct stk_module *module, const char *path)
 	gnutls_privkey_t key = NULL;
 	gnutls_datum_t pem = { 0 };
 	unsigned bits = 0;
+	struct stat st;
+	if (stat(path, &st) == 0 && (st.st_mode & S_IRWXO)) {
+		stk_log(module, LOG_WARNING, "%s: the key is open to everybody on this machine; chmod o= it", path);
+	}
 	int rc = gnutls_load_file(path, &pem);
 	rc = rc < 0 ? rc : gnutls_privkey_init(&key);
 	rc = rc < 0 ? rc : gnutls_privkey_import_x509_raw(key, &pem, GNUTLS_X509_FMT_PEM, NULL, 0);
