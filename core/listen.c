@@ -101,53 +101,64 @@ static socklen_t make_address(const struct settings_listen *listen, struct socka
 	return 0;
 }
 
-static int close_with_errno(int fd)
-{
-	int rc = -errno;
-	close(fd);
-	return rc;
-}
-
 /* One that was handed over, or a new one. */
-static int open_socket(const struct settings_listen *conf, struct sockaddr_storage *address)
+static int open_socket(const struct settings_listen *conf)
 {
-	socklen_t len = make_address(conf, address);
+	struct sockaddr_storage address;
+	socklen_t len = make_address(conf, &address);
 	if (!len) {
 		return -EINVAL;
 	}
-	int on = 1, fd = handover_take(address);
+	int on = 1, fd = handover_take(&address);
 	if (fd >= 0) {
-		return listen(fd, (int)conf->backlog) < 0 ? close_with_errno(fd) : fd;
+		return fd;
 	}
-	fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		return -errno;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (address->ss_family == AF_INET6) {
+	if (address.ss_family == AF_INET6) {
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	}
-	if (bind(fd, (struct sockaddr *)address, len) < 0 || listen(fd, (int)conf->backlog) < 0 ||
-	    getsockname(fd, (struct sockaddr *)address, &len) < 0) {
-		return close_with_errno(fd);
+	if (bind(fd, (struct sockaddr *)&address, len) < 0) {
+		int rc = -errno;
+		close(fd);
+		return rc;
 	}
 	return fd;
 }
 
-int loop_listen(struct loop *loop, const struct settings_listen *listen, char *err, size_t errlen)
+static int tell(const struct settings_listen *listen, int rc, char *err, size_t errlen)
+{
+	const char *hint = rc == -EADDRINUSE ? "; is another server running there?" :
+	                   rc == -EACCES ? "; a port below 1024 needs root or CAP_NET_BIND_SERVICE" : "";
+	snprintf(err, errlen, "listen: %s:%d: %s%s", listen->address, (int)listen->port, strerror(-rc), hint);
+	return rc;
+}
+
+int listen_bind(const struct settings_listen *listen, char *err, size_t errlen)
+{
+	int fd = open_socket(listen);
+	return fd < 0 ? tell(listen, fd, err, errlen) : fd;
+}
+
+int loop_listen(struct loop *loop, const struct settings_listen *conf, int fd, char *err, size_t errlen)
 {
 	static const char *const modes[] = { "off", "optional", "required", "direct" };
 	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
 	struct listener *listener = calloc(1, sizeof(*listener));
-	int fd = listener ? open_socket(listen, &address) : -ENOMEM;
-	if (fd < 0) {
-		snprintf(err, errlen, "listen: %s:%d: %s%s", listen->address, (int)listen->port, strerror(-fd),
-		         fd == -EADDRINUSE ? "; is another server running there?" : "");
+	int rc = listener ? 0 : -ENOMEM;
+	if (rc == 0 && (listen(fd, (int)conf->backlog) < 0 || getsockname(fd, (struct sockaddr *)&address, &len) < 0)) {
+		rc = -errno;
+	}
+	if (rc < 0) {
 		free(listener);
-		return fd;
+		return tell(conf, rc, err, errlen);
 	}
 	struct listener **first = loop_listeners(loop);
-	*listener = (struct listener){ .next = *first, .loop = loop, .tls = listen->tls };
+	*listener = (struct listener){ .next = *first, .loop = loop, .tls = conf->tls };
 	*first = listener;
 	ev_io_init(&listener->io, on_accept, fd, EV_READ);
 	listener->io.data = listener;
@@ -155,7 +166,7 @@ int loop_listen(struct loop *loop, const struct settings_listen *listen, char *e
 	listener->again.data = listener;
 	ev_io_start(loop_ev(loop), &listener->io);
 	print_address(&address, listener->address, sizeof(listener->address));
-	log_write(LOG_NOTICE, "listen: %s: tls %s", listener->address, modes[listen->tls]);
+	log_write(LOG_NOTICE, "listen: %s: tls %s", listener->address, modes[conf->tls]);
 	return 0;
 }
 

@@ -78,8 +78,10 @@ struct loop *loop_new(struct ev_loop *ev, struct mailbox *events, const struct s
 
 /* Starts THREADS (LOOP_THREADS_MAX at most) loops more, among which new connections are spread. 0 or -errno. */
 int loop_start(struct loop *loop, unsigned threads);
-/* Binds LISTEN's socket and accepts from it. 0 or -errno with ERR a text. */
-int loop_listen(struct loop *loop, const struct settings_listen *listen, char *err, size_t errlen);
+/* A socket bound to LISTEN's address, or -errno with ERR a text. Nobody can connect to it yet, unless it was handed over. */
+int listen_bind(const struct settings_listen *listen, char *err, size_t errlen);
+/* Accepts from FD, which is bound and the loop's from now on. 0 or -errno with ERR a text; then FD stays the caller's. */
+int loop_listen(struct loop *loop, const struct settings_listen *listen, int fd, char *err, size_t errlen);
 /* Accepts no more. Up to MOST of the sockets are not closed but given to FDS; how many. */
 size_t loop_stop_listening(struct loop *loop, int *fds, size_t most);
 /* Gives the loop that has CONN a command, with the next loop_deliver() at the latest. SELF may be NULL. The reference to STANZA is taken

@@ -115,6 +115,55 @@ static int open_parts(struct server *server)
 	return server->loop ? 0 : -ENOMEM;
 }
 
+/* While that may still be root's privilege. Who cannot bind finds out before anything is read or written. */
+static int bind_all(struct server *server)
+{
+	char err[512];
+	size_t count = 0;
+	for (const struct settings_listen *listen = server->settings->listen; listen; listen = listen->next) {
+		count++;
+	}
+	server->bound = calloc(count, sizeof(*server->bound));
+	if (!server->bound) {
+		return -ENOMEM;
+	}
+	for (const struct settings_listen *listen = server->settings->listen; listen; listen = listen->next) {
+		int fd = listen_bind(listen, err, sizeof(err));
+		if (fd < 0) {
+			log_write(LOG_ERR, "%s", err);
+			return fd;
+		}
+		server->bound[server->bound_count++] = fd;
+	}
+	return 0;
+}
+
+static int listen_all(struct server *server)
+{
+	char err[512];
+	size_t i = 0;
+	for (const struct settings_listen *listen = server->settings->listen; listen; listen = listen->next, i++) {
+		int rc = loop_listen(server->loop, listen, server->bound[i], err, sizeof(err));
+		if (rc < 0) {
+			log_write(LOG_ERR, "%s", err);
+			return rc;
+		}
+		server->bound[i] = -1;
+	}
+	handover_drop_rest();
+	return 0;
+}
+
+static void free_bound(struct server *server)
+{
+	for (size_t i = 0; i < server->bound_count; i++) {
+		if (server->bound[i] >= 0) {
+			close(server->bound[i]);
+		}
+	}
+	free(server->bound);
+}
+
 int server_open(struct server *server, const char *config, const char *const *log, bool dry, conf_report_fn *report, void *arg)
 {
 	*server = (struct server){ .dry = dry, .log_modules = log, .started_at = stk_now_ms() };
@@ -137,7 +186,8 @@ int server_open(struct server *server, const char *config, const char *const *lo
 	}
 	mailbox_init(&server->inbox, server->ev);
 	jobs_init(server);
-	rc = privilege_drop(&server->settings->server);
+	rc = dry ? 0 : bind_all(server);
+	rc = rc < 0 ? rc : privilege_drop(&server->settings->server);
 	rc = rc < 0 ? rc : make_state_dir(server->settings->server.state_dir);
 	rc = rc < 0 || dry ? rc : lock_state_dir(server->settings->server.state_dir);
 	rc = rc < 0 ? rc : open_parts(server);
@@ -281,20 +331,6 @@ static void unwatch_signal(struct ev_loop *ev, struct ev_signal *watcher)
 	ev_signal_stop(ev, watcher);
 }
 
-static int listen_all(struct server *server)
-{
-	char err[512];
-	for (const struct settings_listen *listen = server->settings->listen; listen; listen = listen->next) {
-		int rc = loop_listen(server->loop, listen, err, sizeof(err));
-		if (rc < 0) {
-			log_write(LOG_ERR, "%s", err);
-			return rc;
-		}
-	}
-	handover_drop_rest();
-	return 0;
-}
-
 int server_run(struct server *server)
 {
 	unsigned threads = settings_io_threads(server->settings);
@@ -368,6 +404,7 @@ void server_close(struct server *server)
 	throttle_free(&server->throttle);
 	refusals_free(&server->refusals);
 	tls_credentials_unref(server->credentials);
+	free_bound(server);
 	settings_free(&server->settings);
 	conf_free(&server->conf);
 	conf_free(&server->first_conf);

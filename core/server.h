@@ -33,6 +33,8 @@ struct server {
 	struct settings *settings;
 	struct tls_credentials *credentials;
 	struct loop *loop; /* the router thread's; it knows the others */
+	int *bound; /* sockets, in the order of settings->listen, until the loop has them (then -1) */
+	size_t bound_count;
 	struct workers *workers;
 	struct db *db;
 	struct throttle *throttle;

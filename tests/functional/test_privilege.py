@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -34,8 +35,8 @@ def open_folder():
 @pytest.fixture
 def become(open_folder, make_server):
     """become(SERVER-LINES): a server that has the user of that section; its state directory is where that user may look."""
-    def make(lines=f"user = {USER}", start=True, **kwargs):
-        server = make_server(start=False, **kwargs)
+    def make(lines=f"user = {USER}", start=True, port=0):
+        server = make_server(start=False)
         server.startalkd = f"{open_folder}/startalkd"
         os.symlink(f"{open_folder}/state", server.path("state"))
         server.plugin("50-admin", f"[admin]\nsocket = {open_folder}/state/admin.sock\n")
@@ -43,7 +44,8 @@ def become(open_folder, make_server):
         with open(config, encoding="utf-8") as file:
             text = file.read()
         with open(config, "w", encoding="utf-8") as file:
-            file.write(text.replace("state-dir = state\n", f"state-dir = {open_folder}/state\nmodules-dir = {open_folder}/modules\n{lines}\n"))
+            file.write(text.replace("state-dir = state\n", f"state-dir = {open_folder}/state\nmodules-dir = {open_folder}/modules\n{lines}\n")
+                       .replace("port = 0", f"port = {port}"))
         if example.is_sanitized():
             server.env = {"ASAN_OPTIONS": "detect_leaks=0"}  # finding leaks wants to trace the process, which nobody may
         return server.start() if start else server
@@ -86,6 +88,24 @@ def test_the_state_directory_is_made_for_the_user(become):
     assert {os.stat(server.path("state", name)).st_uid for name in os.listdir(server.path("state"))} == {uid}
     server.stop()
     server.start()  # and what is there is used
+
+
+@root_only
+def test_a_port_that_only_root_can_bind_is_bound_before(become, connect):
+    with socket.socket() as probe:
+        free = next((port for port in range(900, 1024) if probe.connect_ex(("127.0.0.1", port)) != 0), None)
+    server = become(port=free)
+    assert server.port == free < 1024 and status(server)["Uid"].split()[0] != "0"
+    assert connect(server).login()
+
+
+@root_only
+def test_who_cannot_bind_a_low_port_is_told_why(become, open_folder):
+    server = become("", start=False, port=999)
+    config = shutil.copytree(server.folder, f"{open_folder}/conf", symlinks=True)
+    done = subprocess.run(["setpriv", f"--reuid={USER}", "--clear-groups", server.startalkd, "-c", f"{config}/startalkd.conf"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "127.0.0.1:999: Permission denied; a port below 1024 needs root" in done.stderr
 
 
 @root_only

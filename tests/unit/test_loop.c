@@ -62,7 +62,9 @@ static struct house *build(unsigned threads)
 	house->loop = loop_new(house->ev, &house->events, &usual, NULL);
 	assert_non_null(house->loop);
 	assert_int_equal(loop_start(house->loop, threads), 0);
-	assert_int_equal(loop_listen(house->loop, &listen, err, sizeof(err)), 0);
+	int fd = listen_bind(&listen, err, sizeof(err));
+	assert_true(fd >= 0);
+	assert_int_equal(loop_listen(house->loop, &listen, fd, err, sizeof(err)), 0);
 	loop_each_listener(house->loop, note_port, house);
 	return house;
 }
