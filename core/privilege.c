@@ -88,11 +88,25 @@ static void set_core_dumps(bool on)
 	}
 }
 
-int privilege_drop(const struct settings_server *settings)
+/* As root it has been read; what counts is the next time. */
+static void check_reload(const struct settings_server *settings, const char *config)
+{
+	const char *paths[] = { config, settings->plugins_dir };
+	for (size_t i = 0; i < 2; i++) {
+		if (paths[i] && access(paths[i], R_OK) < 0) {
+			log_write(LOG_WARNING, "server: %s: user %s cannot read it, so that a reload would fail", paths[i], settings->user);
+		}
+	}
+}
+
+int privilege_drop(const struct settings_server *settings, const char *config)
 {
 	int rc = settings->user ? become(settings) : 0;
 	if (rc < 0) {
 		return rc;
+	}
+	if (settings->user) {
+		check_reload(settings, config);
 	}
 	if (!settings->user && geteuid() == 0) {
 		log_write(LOG_WARNING, "server: runs as root; name a user in [server], or start it as one (user = root: no warning)");

@@ -187,7 +187,7 @@ int server_open(struct server *server, const char *config, const char *const *lo
 	mailbox_init(&server->inbox, server->ev);
 	jobs_init(server);
 	rc = dry ? 0 : bind_all(server);
-	rc = rc < 0 ? rc : privilege_drop(&server->settings->server);
+	rc = rc < 0 ? rc : privilege_drop(&server->settings->server, config);
 	rc = rc < 0 ? rc : make_state_dir(server->settings->server.state_dir);
 	rc = rc < 0 || dry ? rc : lock_state_dir(server->settings->server.state_dir);
 	rc = rc < 0 ? rc : open_parts(server);

@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -46,6 +47,7 @@ def become(open_folder, make_server):
         with open(config, "w", encoding="utf-8") as file:
             file.write(text.replace("state-dir = state\n", f"state-dir = {open_folder}/state\nmodules-dir = {open_folder}/modules\n{lines}\n")
                        .replace("port = 0", f"port = {port}"))
+        server.folder = shutil.copytree(server.folder, f"{open_folder}/conf{len(os.listdir(open_folder))}", symlinks=True)
         if example.is_sanitized():
             server.env = {"ASAN_OPTIONS": "detect_leaks=0"}  # finding leaks wants to trace the process, which nobody may
         return server.start() if start else server
@@ -97,15 +99,26 @@ def test_a_port_that_only_root_can_bind_is_bound_before(become, connect):
     server = become(port=free)
     assert server.port == free < 1024 and status(server)["Uid"].split()[0] != "0"
     assert connect(server).login()
+    since = len(server.lines)
+    server.signal(signal.SIGUSR2)  # who it has become could not bind it again
+    server.wait_log("server: ready", since=since)
+    assert connect(server).login()
 
 
 @root_only
-def test_who_cannot_bind_a_low_port_is_told_why(become, open_folder):
+def test_who_cannot_bind_a_low_port_is_told_why(become):
     server = become("", start=False, port=999)
-    config = shutil.copytree(server.folder, f"{open_folder}/conf", symlinks=True)
-    done = subprocess.run(["setpriv", f"--reuid={USER}", "--clear-groups", server.startalkd, "-c", f"{config}/startalkd.conf"],
+    done = subprocess.run(["setpriv", f"--reuid={USER}", "--clear-groups", server.startalkd, "-c", server.path("startalkd.conf")],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "127.0.0.1:999: Permission denied; a port below 1024 needs root" in done.stderr
+
+
+@root_only
+def test_a_configuration_that_a_reload_could_not_read_is_named(become):
+    server = become(start=False)
+    os.chmod(server.path("startalkd.conf"), 0o600)
+    server.start()
+    assert server.wait_log("warning .*startalkd.conf: ").endswith("user nobody cannot read it, so that a reload would fail")
 
 
 @root_only
@@ -141,10 +154,9 @@ def test_users_and_groups_that_are_not_there_are_faults(become, line, fault):
 
 
 @root_only
-def test_who_is_not_root_cannot_become_somebody_else(become, open_folder):
+def test_who_is_not_root_cannot_become_somebody_else(become):
     server = become("user = daemon", start=False)
-    config = shutil.copytree(server.folder, f"{open_folder}/conf", symlinks=True)
-    done = subprocess.run(["setpriv", f"--reuid={USER}", "--clear-groups", server.startalkd, "-c", f"{config}/startalkd.conf", "--plan"],
+    done = subprocess.run(["setpriv", f"--reuid={USER}", "--clear-groups", server.startalkd, "-c", server.path("startalkd.conf"), "--plan"],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "only root and the user itself can start the server as: daemon" in done.stderr

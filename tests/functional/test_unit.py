@@ -107,6 +107,9 @@ def test_the_server_makes_no_call_that_the_unit_forbids(unit, make_server, conne
     assert server.ctl("status").returncode == 0
     server.signal(signal.SIGHUP)
     server.wait_log("reload: done")
+    since = len(server.lines)
+    server.signal(signal.SIGUSR2)  # a restart in place, too
+    server.wait_log("server: ready", since=since)
     server.stop()
     made = set(re.findall(r"^\d+ +(\w+)\(", calls.read_text(errors="replace"), re.M))
     assert {"accept4", "epoll_wait", "fdatasync"} <= made
