@@ -18,6 +18,7 @@
 
 #include <startalkd/module.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "proto/codec.h"
 #include "proto/frame.h"
@@ -305,6 +306,48 @@ static void hold_back(struct conn *conn, uint64_t before)
 	}
 }
 
+/* ---- rates: what a connection sends may come so fast, and what comes faster waits in the peer's own buffers ---- */
+
+/* One of two buckets, as the time at which it will be full again: AMOUNT is taken out. */
+static void take_out(double *at, double now, double amount, int64_t rate)
+{
+	if (rate) {
+		*at = (*at > now ? *at : now) + amount / (double)rate;
+	}
+}
+
+/* How long until both buckets are full; more than rate-burst: they are overdrawn. */
+static double owes(const struct conn *conn, double now)
+{
+	const struct settings_limits *limits = loop_limits(conn->loop);
+	double stanzas = limits->stanza_rate ? conn->stanzas_at - now : 0, bytes = limits->byte_rate ? conn->bytes_at - now : 0;
+	return stanzas > bytes ? stanzas : bytes;
+}
+
+/* A frame of N bytes has come. Who stays over the rates is told apart from who was so once by never being half way back. */
+static void charge(struct conn *conn, size_t n)
+{
+	const struct settings_limits *limits = loop_limits(conn->loop);
+	double now = clock_now(), before = owes(conn, now);
+	take_out(&conn->stanzas_at, now, 1, limits->stanza_rate);
+	take_out(&conn->bytes_at, now, (double)n, limits->byte_rate);
+	if (before < limits->rate_burst / 2) {
+		conn->slow_since = 0;
+	}
+	if (owes(conn, now) <= limits->rate_burst) {
+		return;
+	}
+	if (conn->slow_since <= 0) {
+		conn->slow_since = now;
+		log_write(LOG_DEBUG, "conn: %s: slowed down: it is over stanza-rate or byte-rate", conn->self ? conn->self : "new");
+	} else if (limits->rate_patience > 0 && now - conn->slow_since > limits->rate_patience) {
+		break_off(conn, 102, "it sends too much for too long");
+		return;
+	}
+	conn->slow = true;
+	loop_slow(conn->loop, conn);
+}
+
 static void emit_stanza(struct conn *conn, struct stk_stanza *stanza, const char *from)
 {
 	struct event *event = arena_alloc(stanza_arena(stanza), sizeof(*event));
@@ -363,6 +406,9 @@ static size_t cut_frames(struct conn *conn, const uint8_t *data, size_t n)
 			take_frame(conn, data + used, len);
 		}
 		used += len;
+		if (conn->state == CONN_OPEN) {
+			charge(conn, (size_t)prefix + len);
+		}
 	}
 	return used;
 }
@@ -524,7 +570,7 @@ void conn_poll_end(struct conn *conn)
 {
 	int unacknowledged = 0;
 	bool waiting = conn->out.len || (ioctl(conn->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0);
-	if (!waiting || ev_now(loop_ev(conn->loop)) >= conn->end_at) {
+	if (!waiting || clock_now() >= conn->end_at) {
 		close_ended(conn);
 	}
 }
@@ -537,7 +583,7 @@ static void wait_for_input(struct conn *conn)
 
 void conn_turn(struct conn *conn)
 {
-	if (loop_turn(conn->loop) - conn->last_in <= CONN_IDLE_TURNS) {
+	if (conn->slow || loop_turn(conn->loop) - conn->last_in <= CONN_IDLE_TURNS) {
 		wait_for_input(conn);
 		return;
 	}
@@ -603,6 +649,22 @@ static void resume(struct conn *conn)
 	}
 }
 
+void conn_unslow(struct conn *conn)
+{
+	const struct settings_limits *limits = loop_limits(conn->loop);
+	if (owes(conn, clock_now()) > limits->rate_burst) {
+		loop_slow(conn->loop, conn);
+		return;
+	}
+	conn->slow = false;
+	conn->last_in = loop_turn(conn->loop); /* what it has sent meanwhile was not looked at */
+	if (loop_is_settled(conn->loop, conn->emitted)) {
+		go_on(conn);
+	} else {
+		loop_stall(conn->loop, conn);
+	}
+}
+
 void conn_unstall(struct conn *conn)
 {
 	go_on(conn);
@@ -633,7 +695,7 @@ static void end(struct conn *conn, const struct stk_stanza *stanza)
 	if (stanza && can_send) {
 		send_stanza(conn, stanza);
 	}
-	conn->end_at = ev_now(loop_ev(conn->loop)) + END_BOUND;
+	conn->end_at = clock_now() + END_BOUND;
 	loop_wait_end(conn->loop, conn);
 	rewatch(conn);
 }
@@ -692,6 +754,21 @@ struct conn *conn_new(struct loop *loop, uint64_t id, int fd, int tls_mode)
 	wait_for_input(conn);
 	rewatch(conn);
 	return conn;
+}
+
+void conn_refuse(int fd, int tls_mode, const char *why)
+{
+	struct stk_stanza *end = tls_mode == LISTEN_TLS_DIRECT ? NULL : stanza_stream_end(102, why);
+	struct codec_context context = { .now_ms = stk_now_ms(), .side = CODEC_SERVER };
+	struct buf frame = { 0 };
+	if (end && codec_encode(&context, end, &frame) == 0 && frame.len) {
+		ssize_t sent = send(fd, buf_data(&frame), frame.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		(void)sent;
+	}
+	shutdown(fd, SHUT_WR);
+	buf_fini(&frame);
+	stk_stanza_unref(end);
+	close(fd);
 }
 
 void conn_free(struct conn *conn)

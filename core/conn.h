@@ -31,6 +31,7 @@ struct conn {
 	enum conn_state state;
 	bool paused;          /* by the router */
 	bool logged_in;
+	bool slow;            /* it has sent faster than the rates, and is in the loop's list of these, by `stalled` */
 	uint32_t last_in;     /* turn of the loop's wheel in which bytes came */
 	gnutls_session_t tls; /* NULL in clear */
 	struct tls_credentials *credentials;
@@ -48,6 +49,8 @@ struct conn {
 	unsigned track_n, track_cap, track_sent; /* the first track_sent of them are in the kernel's hands */
 	char *self;
 	struct ev_io io;
+	double stanzas_at, bytes_at; /* when the rates allow as much as may come at once again */
+	double slow_since;           /* it is over the rates all the time; 0: it is not */
 	double end_at;
 };
 
@@ -63,6 +66,8 @@ struct conn_scratch {
 
 /* A new connection over FD, which it owns from now on; NULL: out of memory, FD is closed. */
 struct conn *conn_new(struct loop *loop, uint64_t id, int fd, int tls_mode);
+/* Says StreamEnd with WHY to a socket that was just accepted, as far as it takes that at once, and closes it. */
+void conn_refuse(int fd, int tls_mode, const char *why);
 void conn_free(struct conn *conn);
 void conn_command(struct conn *conn, const struct command *command);
 void conn_flush(struct conn *conn);
@@ -72,6 +77,8 @@ void conn_sample(struct conn *conn);
 void conn_unstall(struct conn *conn);
 /* Its turn of the wheel has come: was it idle? */
 void conn_turn(struct conn *conn);
+/* Reads on if the rates allow it. */
+void conn_unslow(struct conn *conn);
 /* Looks whether the last bytes are with the peer's kernel; frees it then. */
 void conn_poll_end(struct conn *conn);
 
@@ -92,6 +99,8 @@ bool loop_is_settled(const struct loop *loop, uint64_t emitted); /* has the rout
 bool loop_is_full(const struct loop *loop); /* enough is under way to the router */
 /* Has conn_unstall() called when the router has dealt with all up to conn->emitted. */
 void loop_stall(struct loop *loop, struct conn *conn);
+/* Has conn_unslow() called now and then. */
+void loop_slow(struct loop *loop, struct conn *conn);
 void loop_remove(struct loop *loop, struct conn *conn); /* frees it and its handle */
 
 /* What listeners need of their loop. */

@@ -4,10 +4,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +20,7 @@
 
 #define ACCEPT_BATCH 64  /* connections taken in one go, so that those that are open get their turn */
 #define ACCEPT_PAUSE 0.2 /* seconds without accepting when descriptors have run out */
+#define KEPT_FREE    32  /* descriptors that connections leave to databases, certificates and operators */
 
 struct listener {
 	struct listener *next;
@@ -24,6 +28,8 @@ struct listener {
 	struct ev_io io;
 	struct ev_timer again;
 	int tls;
+	int reserve; /* a descriptor to give up, so that one more can be accepted and told that there are none; -1: none */
+	bool short_told;
 	char address[56];
 };
 
@@ -54,6 +60,40 @@ static void add_connection(const struct listener *listener, int fd, const struct
 	loop_accepted(listener->loop, fd, opened);
 }
 
+/* The kernel gives the lowest free number, so a high one says that few are left. */
+static int last_descriptor(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX) {
+		return INT_MAX;
+	}
+	int most = (int)limit.rlim_cur;
+	return most - (most / 4 < KEPT_FREE ? most / 4 : KEPT_FREE);
+}
+
+static void refuse(struct listener *listener, int fd)
+{
+	if (!listener->short_told) {
+		log_write(LOG_WARNING, "listen: descriptors are running out: new connections are refused");
+	}
+	listener->short_told = true;
+	conn_refuse(fd, listener->tls, "too many connections");
+}
+
+/* Not one descriptor is left: the reserve is for telling so. */
+static void refuse_with_reserve(struct listener *listener)
+{
+	if (listener->reserve < 0) {
+		return;
+	}
+	close(listener->reserve);
+	int fd = accept4(listener->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0) {
+		refuse(listener, fd);
+	}
+	listener->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void on_accept_again(struct ev_loop *ev, struct ev_timer *timer, int events)
 {
 	(void)events;
@@ -65,14 +105,19 @@ static void on_accept(struct ev_loop *ev, struct ev_io *io, int events)
 {
 	(void)events;
 	struct listener *listener = io->data;
+	int last = last_descriptor();
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		struct sockaddr_storage peer;
 		socklen_t len = sizeof(peer);
 		int fd = accept4(io->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0) {
+		if (fd >= last) {
+			refuse(listener, fd);
+		} else if (fd >= 0) {
+			listener->short_told = false;
 			add_connection(listener, fd, &peer);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			log_write(LOG_WARNING, "listen: no new connections for a moment: %s", strerror(errno));
+			refuse_with_reserve(listener);
 			ev_io_stop(ev, io);
 			ev_timer_set(&listener->again, ACCEPT_PAUSE, 0);
 			ev_timer_start(ev, &listener->again);
@@ -158,7 +203,7 @@ int loop_listen(struct loop *loop, const struct settings_listen *conf, int fd, c
 		return tell(conf, rc, err, errlen);
 	}
 	struct listener **first = loop_listeners(loop);
-	*listener = (struct listener){ .next = *first, .loop = loop, .tls = conf->tls };
+	*listener = (struct listener){ .next = *first, .loop = loop, .tls = conf->tls, .reserve = open("/dev/null", O_RDONLY | O_CLOEXEC) };
 	*first = listener;
 	ev_io_init(&listener->io, on_accept, fd, EV_READ);
 	listener->io.data = listener;
@@ -192,6 +237,9 @@ size_t loop_stop_listening(struct loop *loop, int *fds, size_t most)
 			fds[n++] = listener->io.fd;
 		} else {
 			close(listener->io.fd);
+		}
+		if (listener->reserve >= 0) {
+			close(listener->reserve);
 		}
 		free(listener);
 	}

@@ -24,6 +24,7 @@
 
 #define SAMPLE_EVERY 0.25 /* seconds between looks at what peers have acknowledged */
 #define END_POLL     0.02 /* seconds between looks whether ending connections have ended */
+#define SLOW_POLL    0.02 /* seconds between looks whether connections that were too fast may go on */
 #define BATCH        32   /* mails that are collected before they are handed over */
 #define UNDER_WAY_MAX (16 * 1024 * 1024) /* weight of the events from one loop that the router has not dealt with */
 #define BACKLOG_MAX  8192 /* commands that a loop may be behind before all of them read less */
@@ -63,6 +64,7 @@ struct loop_set {
 	struct mailbox *events;
 	struct listener *listeners;
 	bool full_told;
+	const char *refused; /* why new connections are refused; NULL: they are not */
 	unsigned count;
 	struct loop *loops[1 + LOOP_THREADS_MAX];
 	alignas(CACHE_LINE) atomic_size_t connections;
@@ -97,9 +99,9 @@ struct loop {
 	struct tls_credentials *credentials;
 	struct slot *slots; /* the first is never used: handle 0 is none */
 	uint32_t slot_count, first_free;
-	struct link *dirty, *sampled, *stalled, *ending;
+	struct link *dirty, *sampled, *stalled, *slow, *ending;
 	struct wheel wheel;
-	struct ev_timer sample, turn, poll_end;
+	struct ev_timer sample, slow_timer, turn, poll_end;
 	struct ev_prepare prepare; /* of a loop with a thread */
 	struct conn_scratch scratch;
 };
@@ -196,6 +198,34 @@ static void on_sample(struct ev_loop *ev, struct ev_timer *timer, int events)
 		link = next;
 	}
 	if (!loop->sampled) {
+		ev_timer_stop(ev, timer);
+	}
+}
+
+void loop_slow(struct loop *loop, struct conn *conn)
+{
+	link_remove(&conn->stalled);
+	if (!loop->slow) {
+		ev_timer_again(loop->ev, &loop->slow_timer);
+	}
+	link_push(&loop->slow, &conn->stalled);
+}
+
+static void on_slow(struct ev_loop *ev, struct ev_timer *timer, int events)
+{
+	(void)events;
+	struct loop *loop = timer->data;
+	struct link *waiting = loop->slow;
+	loop->slow = NULL;
+	if (waiting) {
+		waiting->at = &waiting;
+	}
+	while (waiting) {
+		struct conn *conn = LINK_OWNER(waiting, struct conn, stalled);
+		link_remove(&conn->stalled);
+		conn_unslow(conn);
+	}
+	if (!loop->slow) {
 		ev_timer_stop(ev, timer);
 	}
 }
@@ -423,11 +453,16 @@ void loop_accepted(struct loop *loop, int fd, struct event *opened)
 			log_write(LOG_WARNING, "listen: max-connections (%zu) is reached: new connections are refused", open);
 		}
 		set->full_told = true;
-		close(fd);
+		conn_refuse(fd, opened->tls, "too many connections");
 		free(opened);
 		return;
 	}
 	set->full_told = false;
+	if (set->refused) {
+		conn_refuse(fd, opened->tls, set->refused);
+		free(opened);
+		return;
+	}
 	struct loop *taker = choose(set);
 	struct adoption *adoption = taker == loop ? NULL : malloc(sizeof(*adoption));
 	if (taker != loop && !adoption) {
@@ -704,9 +739,10 @@ static struct loop *new_loop(struct loop_set *set, struct ev_loop *ev, const str
 	}
 	loop->credentials = tls_credentials_ref(credentials);
 	ev_timer_init(&loop->sample, on_sample, SAMPLE_EVERY, SAMPLE_EVERY);
+	ev_timer_init(&loop->slow_timer, on_slow, SLOW_POLL, SLOW_POLL);
 	ev_timer_init(&loop->turn, on_turn, 0, 0);
 	ev_timer_init(&loop->poll_end, on_poll_end, END_POLL, END_POLL);
-	loop->sample.data = loop->turn.data = loop->poll_end.data = loop;
+	loop->sample.data = loop->slow_timer.data = loop->turn.data = loop->poll_end.data = loop;
 	mailbox_init(&loop->inbox, ev);
 	set->loops[set->count++] = loop;
 	return loop;
@@ -820,6 +856,7 @@ static void free_loop(struct loop *loop)
 {
 	drop_mails(loop);
 	ev_timer_stop(loop->ev, &loop->sample);
+	ev_timer_stop(loop->ev, &loop->slow_timer);
 	ev_timer_stop(loop->ev, &loop->turn);
 	ev_timer_stop(loop->ev, &loop->poll_end);
 	mailbox_fini(&loop->inbox);
@@ -849,6 +886,11 @@ void loop_free(struct loop **loop_ptr)
 		free_loop(set->loops[i]);
 	}
 	free(set);
+}
+
+void loop_refuse_all(struct loop *loop, const char *why)
+{
+	loop->set->refused = why;
 }
 
 size_t loop_connections(const struct loop *loop)

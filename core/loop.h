@@ -98,6 +98,8 @@ bool loop_run(struct loop *loop);
 void loop_configure(struct loop *loop, const struct settings_limits *limits, struct tls_credentials *credentials);
 /* Calls EACH with the address ("ADDRESS:PORT") of each listener until it returns false. */
 void loop_each_listener(struct loop *loop, bool (*each)(const char *address, enum stk_tls tls, void *arg), void *arg);
+/* New connections are refused, because of WHY (constant text); NULL: no more. */
+void loop_refuse_all(struct loop *loop, const char *why);
 size_t loop_connections(const struct loop *loop); /* of all loops */
 /* Ends the threads and closes everything at once. Events may be left in the router's mailbox, and must be freed before loop_free(). */
 void loop_stop(struct loop *loop);

@@ -557,20 +557,27 @@ static void input(struct stk_session *session, struct event *event)
 
 /* ---- mail ---- */
 
+static void on_opened(struct server *server, const struct event *event)
+{
+	const char *why = NULL;
+	if (server->stopping) {
+		session_refuse(server, event->conn, 111, "system shutdown");
+		return;
+	}
+	struct stk_session *session = session_new(server, event->conn, event->address, event->tls, &why);
+	if (session) {
+		session_tell_opened(session);
+	} else {
+		session_refuse(server, event->conn, 102, why);
+	}
+}
+
 static void on_event(struct server *server, struct event *event)
 {
 	struct stk_session *session = session_by_id(server, event->conn);
 	switch ((enum event_kind)event->mail.kind) {
 	case EVENT_OPENED:
-		session = session_new(server, event->conn, event->address, event->tls);
-		if (!session || server->stopping) {
-			loop_command(server->loop, COMMAND_END, event->conn, NULL, NULL);
-			if (session) {
-				session_gone(session);
-			}
-		} else {
-			session_tell_opened(session);
-		}
+		on_opened(server, event);
 		break;
 	case EVENT_STANZA:
 		if (session) {

@@ -12,6 +12,7 @@
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/router.h"
 #include "core/server.h"
@@ -21,7 +22,7 @@ struct stk_auth {
 	struct stk_session *session;
 	bool challenged;         /* the client has to say more */
 	const struct mech *mech; /* NULL: none was found, or the module has ended the exchange */
-	double arrived; /* seconds since the epoch */
+	double arrived; /* clock_now() */
 	struct ev_timer later; /* until a failure is told */
 	char *id;              /* of the client's message, to be echoed */
 	char *user;            /* who tries, once the throttle counts it */
@@ -49,7 +50,7 @@ static void free_auth(struct stk_auth *auth)
 	struct server *server = auth->session->server;
 	if (auth->user) {
 		/* ended without a verdict: the client went away */
-		throttle_end(server->throttle, &server->settings->login, auth->user, auth->address, false, ev_now(server->ev));
+		throttle_end(server->throttle, &server->settings->login, auth->user, auth->address, false, clock_now());
 	}
 	ev_timer_stop(server->ev, &auth->later);
 	auth->session->auth = NULL;
@@ -108,10 +109,10 @@ static void schedule_failure(struct stk_auth *auth)
 	session->auth_failures++;
 	ev_now_update(server->ev);
 	double at = auth->arrived + delay;
-	while (delay > 0 && at < ev_now(server->ev)) {
+	while (delay > 0 && at < clock_now()) {
 		at += delay;
 	}
-	double wait = at - ev_now(server->ev);
+	double wait = at - clock_now();
 	ev_timer_set(&auth->later, wait > 0 ? wait : 0, 0);
 	ev_timer_start(server->ev, &auth->later);
 }
@@ -123,7 +124,7 @@ bool stk_auth_allowed(struct stk_auth *auth, const char *user)
 		return true; /* counted already in this exchange */
 	}
 	char *copy = strdup(user);
-	if (!copy || !throttle_begin(server->throttle, &server->settings->login, user, auth->address, ev_now(server->ev))) {
+	if (!copy || !throttle_begin(server->throttle, &server->settings->login, user, auth->address, clock_now())) {
 		free(copy);
 		return false;
 	}
@@ -135,7 +136,7 @@ static void end_try(struct stk_auth *auth, bool success)
 {
 	struct server *server = auth->session->server;
 	if (auth->user) {
-		throttle_end(server->throttle, &server->settings->login, auth->user, auth->address, success, ev_now(server->ev));
+		throttle_end(server->throttle, &server->settings->login, auth->user, auth->address, success, clock_now());
 		free(auth->user);
 		auth->user = NULL;
 	}
@@ -170,7 +171,7 @@ void stk_auth_limit(struct stk_module *module, const char *user, const char *add
 	if (!user) {
 		throttle_address(address, counted, sizeof(counted));
 	}
-	throttle_ask(server->throttle, &server->settings->login, user, counted, ev_now(server->ev), &all);
+	throttle_ask(server->throttle, &server->settings->login, user, counted, clock_now(), &all);
 	all.size = limit->size;
 	memcpy(limit, &all, limit->size < sizeof(all) ? limit->size : sizeof(all));
 }
@@ -228,7 +229,7 @@ static struct stk_auth *new_auth(struct stk_session *session, const char *id)
 		return NULL;
 	}
 	auth->session = session;
-	auth->arrived = ev_now(session->server->ev);
+	auth->arrived = clock_now();
 	auth->id = strdup(id ? id : "0");
 	throttle_address(session->address, auth->address, sizeof(auth->address));
 	ev_timer_init(&auth->later, on_later, 0, 0);

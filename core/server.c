@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -95,9 +96,10 @@ static int open_parts(struct server *server)
 	char err[1024];
 	const struct settings *settings = server->settings;
 	server->throttle = throttle_new();
+	server->gate = gate_new();
 	server->refusals = refusals_new();
 	server->db = db_new(settings->server.state_dir, on_written, server);
-	if (!server->throttle || !server->refusals || !server->db) {
+	if (!server->throttle || !server->gate || !server->refusals || !server->db) {
 		log_write(LOG_ERR, "server: out of memory");
 		return -ENOMEM;
 	}
@@ -331,8 +333,21 @@ static void unwatch_signal(struct ev_loop *ev, struct ev_signal *watcher)
 	ev_signal_stop(ev, watcher);
 }
 
+/* As many descriptors as the process may have: the default of 1024 stems from programs that use select(). */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+			log_write(LOG_WARNING, "server: the number of open files cannot be raised: %s", strerror(errno));
+		}
+	}
+}
+
 int server_run(struct server *server)
 {
+	raise_descriptors();
 	unsigned threads = settings_io_threads(server->settings);
 	int started = loop_start(server->loop, threads);
 	if (started < 0) {
@@ -353,9 +368,11 @@ int server_run(struct server *server)
 	ev_prepare_init(&runner.prepare, on_prepare);
 	runner.prepare.data = &runner;
 	ev_prepare_start(server->ev, &runner.prepare);
+	memory_watch_start(server);
 	log_write(LOG_NOTICE, "server: ready: startalkd %s, pid %d", STK_VERSION, (int)getpid());
 	notify_ready(server->ev);
 	ev_run(server->ev, 0);
+	memory_watch_stop(server);
 	ev_prepare_stop(server->ev, &runner.prepare);
 	ev_timer_stop(server->ev, &runner.bound);
 	ev_child_stop(server->ev, &runner.check);
@@ -402,6 +419,7 @@ void server_close(struct server *server)
 	}
 	db_free(&server->db);
 	throttle_free(&server->throttle);
+	gate_free(&server->gate);
 	refusals_free(&server->refusals);
 	tls_credentials_unref(server->credentials);
 	free_bound(server);

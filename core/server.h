@@ -8,9 +8,11 @@
 #include <ev.h>
 
 #include "core/conf.h"
+#include "core/gate.h"
 #include "core/handover.h"
 #include "core/loop.h"
 #include "core/mailbox.h"
+#include "core/memory.h"
 #include "core/module.h"
 #include "core/refusals.h"
 #include "core/session.h"
@@ -38,6 +40,7 @@ struct server {
 	struct workers *workers;
 	struct db *db;
 	struct throttle *throttle;
+	struct gate *gate;
 	struct refusals *refusals;
 	struct module_registry modules;
 	struct session_table sessions;
@@ -48,7 +51,8 @@ struct server {
 	double stop_at;                 /* when a stop waits for jobs no more, on the monotonic clock; 0: no stop */
 	const char *const *log_modules; /* NAME=LEVEL each, of the command line; NULL-terminated, or NULL */
 	int64_t started_at; /* ms since the epoch */
-	bool dry, stopping;
+	struct memory_watch memory;
+	bool dry, stopping, memory_full;
 	int sockets[HANDOVER_MAX]; /* that listened, for the process that goes on in our place */
 	size_t socket_count;
 	bool restart; /* when it has stopped the program is executed anew */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/ask.h"
+#include "core/clock.h"
 #include "core/crash.h"
 #include "core/log.h"
 #include "core/router.h"
@@ -214,10 +215,16 @@ static void on_deadline(struct ev_loop *ev, struct ev_timer *timer, int events)
 	}
 }
 
-struct stk_session *session_new(struct server *server, uint64_t id, const char *address, int listen_tls)
+struct stk_session *session_new(struct server *server, uint64_t id, const char *address, int listen_tls, const char **why)
 {
+	*why = gate_enter(server->gate, &server->settings->limits, address, clock_now());
+	if (*why) {
+		return NULL;
+	}
+	*why = "out of memory";
 	struct stk_session *session = calloc(1, sizeof(*session));
 	if (!session) {
+		gate_leave(server->gate, address, false);
 		return NULL;
 	}
 	session->server = server;
@@ -229,6 +236,7 @@ struct stk_session *session_new(struct server *server, uint64_t id, const char *
 	HASH_ADD(hh, server->sessions.by_id, id, sizeof(session->id), session);
 	if (!session->hh.tbl) {
 		free(session);
+		gate_leave(server->gate, address, false);
 		return NULL;
 	}
 	session_set_deadline(session, server->settings->login.stream_timeout);
@@ -254,6 +262,7 @@ int session_log_in(struct stk_session *session, const char *user)
 	if (!session->bare) {
 		return -ENOMEM;
 	}
+	gate_log_in(session->server->gate, session->address);
 	session->login_at = stk_now_ms();
 	session->state = SESSION_LOGGED_IN;
 	session_set_deadline(session, session->server->settings->login.bind_timeout);
@@ -294,6 +303,7 @@ static void retire(struct stk_session *session, int code, const char *reason)
 	if (session->auth) {
 		sasl_abort(session);
 	}
+	gate_leave(server->gate, session->address, session->bare != NULL);
 	HASH_DEL(server->sessions.by_id, session);
 	leave_user(session);
 	ask_gone(session);
@@ -318,17 +328,9 @@ void session_gone(struct stk_session *session)
 	}
 }
 
-static void send_end(struct stk_session *session, int code, const char *reason)
+void session_refuse(struct server *server, uint64_t id, int code, const char *why)
 {
-	char number[16];
-	snprintf(number, sizeof(number), "%d", code);
-	struct stk_stanza *end = stanza_new(STANZA_STREAM_END, "stream:end", NULL, 256);
-	if (end) {
-		stk_node_set(stanza_root(end), "code", number);
-		stk_node_set(stanza_root(end), "reason", reason);
-		stanza_seal(end);
-	}
-	loop_command(session->server->loop, COMMAND_END, session->id, end, NULL);
+	loop_command(server->loop, COMMAND_END, id, stanza_stream_end(code, why), NULL);
 }
 
 void stk_session_end(struct stk_session *session, int code, const char *reason)
@@ -339,7 +341,7 @@ void stk_session_end(struct stk_session *session, int code, const char *reason)
 	log_write(LOG_INFO, "session: %s: ended with %d: %s (%s)", session->jid ? session->jid : session->bare ? session->bare : "-",
 	          code, reason, session->address);
 	if (!session->carrier) {
-		send_end(session, code, reason);
+		session_refuse(session->server, session->id, code, reason);
 	}
 	retire(session, code, reason);
 }

@@ -64,8 +64,8 @@ struct session_table {
 	size_t bound;
 };
 
-/* A session for a new connection, waiting for its Welcome. NULL: out of memory. */
-struct stk_session *session_new(struct server *server, uint64_t id, const char *address, int listen_tls);
+/* A session for a new connection, waiting for its Welcome. NULL: it is refused, WHY says why. */
+struct stk_session *session_new(struct server *server, uint64_t id, const char *address, int listen_tls, const char **why);
 /* Runs the STK_SESSION_OPENED hooks. False: one of them has ended it. */
 bool session_tell_opened(struct stk_session *session);
 /* It is USER, the account's node, from now on, and has to bind. 0, -EINVAL: no JID can be made of it, -ENOMEM. */
@@ -80,6 +80,8 @@ struct stk_session *session_by_jid(const struct server *server, const char *jid)
 size_t session_users(const struct server *server); /* how many have a bound session */
 /* Starts the time that the session has for what comes next; 0: none. */
 void session_set_deadline(struct stk_session *session, double seconds);
+/* Ends a connection that has no session. */
+void session_refuse(struct server *server, uint64_t id, int code, const char *why);
 /* The peer is gone, nothing can be sent: as stk_session_end without a word. */
 void session_gone(struct stk_session *session);
 /* Runs the hooks that a handler's calls have made due. */

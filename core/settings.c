@@ -17,6 +17,8 @@
 
 #include <startalkd/jid.h>
 
+#include "core/gate.h"
+
 #define MAX_FRAME (2 * 1024 * 1024 - 1) /* clients read three length bytes */
 #define IO_THREADS_AUTO 8 /* more are of use only when asked for: one router feeds them all */
 #define SECTION(type, field) offsetof(struct settings_##type, field)
@@ -77,7 +79,16 @@ static const struct stk_option limits_options[] = {
 	{ "max-frame", STK_OPT_BYTES, SECTION(limits, max_frame), "2097151", 1024, MAX_FRAME, "The largest frame, as it is sent and inflated, after login", NULL },
 	{ "max-frame-login", STK_OPT_BYTES, SECTION(limits, max_frame_login), "4 KiB", 512, MAX_FRAME, "The same before login", NULL },
 	{ "max-send-queue", STK_OPT_BYTES, SECTION(limits, max_send_queue), "4 MiB", 4096, 1073741824, "Bytes that may wait for one client before its connection is ended", NULL },
-	{ "max-connections", STK_OPT_INT, SECTION(limits, max_connections), "100000", 1, 10000000, "Connections in all", NULL },
+	{ "max-connections", STK_OPT_INT, SECTION(limits, max_connections), "100000", 1, 10000000, "Connections in all; past it new ones are refused", NULL },
+	{ "max-connections-per-address", STK_OPT_INT, SECTION(limits, max_per_address), "5000", 0, 10000000, "Connections from one IPv4 address or one /64 of IPv6; past it new ones from there are refused; 0: no limit", NULL },
+	{ "max-unauthenticated", STK_OPT_INT, SECTION(limits, max_waiting), "20000", 0, 10000000, "Connections without a login in all; past it new ones are refused; 0: no limit", NULL },
+	{ "max-unauthenticated-per-address", STK_OPT_INT, SECTION(limits, max_waiting_per_address), "1000", 0, 10000000, "The same for one address, as above; 0: no limit", NULL },
+	{ "trusted-addresses", STK_OPT_LIST, SECTION(limits, trusted_addresses), "127.0.0.0/8, ::1", 0, 1000, "Addresses and networks, as 10.0.0.0/8, which these limits per address do not hold for: proxies, for one", NULL },
+	{ "max-memory", STK_OPT_BYTES, SECTION(limits, max_memory), "0", 0, INT64_MAX, "Memory of the process, looked at once a second; past it new connections are refused, others go on; 0: three quarters of what the machine has", NULL },
+	{ "stanza-rate", STK_OPT_INT, SECTION(limits, stanza_rate), "1000", 0, 10000000, "Frames a second that are read from one connection; what is more waits; 0: no limit", NULL },
+	{ "byte-rate", STK_OPT_BYTES, SECTION(limits, byte_rate), "4 MiB", 0, 1099511627776, "Bytes a second, the same; 0: no limit", NULL },
+	{ "rate-burst", STK_OPT_SECONDS, SECTION(limits, rate_burst), "10s", 100, 3600000, "As much as the rates give in so long may come at once", NULL },
+	{ "rate-patience", STK_OPT_SECONDS, SECTION(limits, rate_patience), "60s", 0, 86400000, "A connection that sends more than the rates for so long is ended; 0: never", NULL },
 	{ "idle-timeout", STK_OPT_SECONDS, SECTION(limits, idle_timeout), "5min", 0, 86400000, "A connection that sends nothing for so long is ended; 0: never", NULL },
 	{ "max-jobs", STK_OPT_INT, SECTION(limits, max_jobs), "4096", 1, 16384, "Jobs of one module that may wait or run; past it the module has to do without", NULL },
 	{ "job-time-limit", STK_OPT_SECONDS, SECTION(limits, job_time_limit), "0", 0, 86400000, "A job of a module that sets no limit itself is written off when it runs for so long, what it holds is lost, and whoever waits for it goes without; choose it far above what jobs take; 0: never", NULL },
@@ -317,6 +328,11 @@ static void check_rest(struct check *check, const struct conf *conf)
 	const struct conf_section *tls = conf_find(conf, "tls", NULL), *limits = conf_find(conf, "limits", NULL);
 	if (tls && !settings->tls.certificate != !settings->tls.key) {
 		fault(check, tls->file, tls->line, "certificate and key belong together: '%s' is missing", settings->tls.key ? "certificate" : "key");
+	}
+	for (const char *const *each = settings->limits.trusted_addresses; limits && each && *each; each++) {
+		if (!gate_is_network(*each)) {
+			fault(check, limits->file, limits->line, "trusted-addresses: '%s' is no address and no network", *each);
+		}
 	}
 	if (limits && settings->limits.max_frame_login > settings->limits.max_frame) {
 		fault(check, limits->file, limits->line, "max-frame-login must not be larger than max-frame");

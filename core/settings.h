@@ -56,6 +56,13 @@ struct settings_limits {
 	int64_t max_frame_login; /* before login: 4 KiB */
 	int64_t max_send_queue;  /* bytes waiting for one connection: 4 MiB */
 	int64_t max_connections; /* in all: 100000 */
+	int64_t max_per_address; /* connections: 5000; 0: no limit, as for all of these */
+	int64_t max_waiting, max_waiting_per_address;  /* connections without a login: 20000 and 1000 */
+	const char *const *trusted_addresses; /* networks that limits by address do not hold for, or NULL */
+	int64_t max_memory;      /* bytes of the process; 0: three quarters of the machine's */
+	int64_t stanza_rate, byte_rate; /* a second, of one connection: 1000 and 4 MiB */
+	double rate_burst;       /* seconds' worth that may come at once: 10 */
+	double rate_patience;    /* seconds that a connection is slowed down before it is ended: 60; 0: for ever */
 	double idle_timeout;     /* 5 min without a byte received; 0: none */
 	int64_t max_jobs;        /* of one module that wait or run: 4096 */
 	double job_time_limit;   /* of modules that set none; 0: none */

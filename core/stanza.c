@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #define STANZA_FIRST 1024 /* bytes in a built stanza's first block: a usual one takes one malloc */
@@ -309,6 +310,19 @@ struct stk_stanza *stk_stanza_new(enum stk_element element, const char *type, co
 		stk_node_set(&stanza->root, "id", id);
 	}
 	return stanza;
+}
+
+struct stk_stanza *stanza_stream_end(int code, const char *reason)
+{
+	char number[16];
+	snprintf(number, sizeof(number), "%d", code);
+	struct stk_stanza *end = stanza_new(STANZA_STREAM_END, "stream:end", NULL, 256);
+	if (end) {
+		stk_node_set(&end->root, "code", number);
+		stk_node_set(&end->root, "reason", reason);
+		stanza_seal(end);
+	}
+	return end;
 }
 
 static void copy_node(struct stk_node *to, const struct stk_node *from)

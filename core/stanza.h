@@ -20,6 +20,8 @@ enum {
 
 /* A new stanza of element ELEMENT (public or of the list above) in an arena of its own whose first block has room for SIZE bytes. */
 struct stk_stanza *stanza_new(int element, const char *name, const char *xmlns, size_t size);
+/* A StreamEnd, sealed; NULL: out of memory. */
+struct stk_stanza *stanza_stream_end(int code, const char *reason);
 int stanza_element(const struct stk_stanza *stanza); /* with the values above */
 /* The stanza's arena: what is taken from it lives as long as the stanza. */
 struct arena *stanza_arena(struct stk_stanza *stanza);

@@ -128,12 +128,13 @@ static const char *find_domain(const struct server *server, const char *wanted)
 	return *domain;
 }
 
-static struct stk_session *make_session(struct stk_module *module, const struct stk_peer *peer, const char *domain)
+static int make_session(struct stk_module *module, const struct stk_peer *peer, const char *domain, struct stk_session **out)
 {
 	struct server *server = module->server;
-	struct stk_session *session = session_new(server, TRANSPORT_IDS | ++server->carried_ids, peer->address, LISTEN_TLS_OFF);
+	const char *why;
+	struct stk_session *session = session_new(server, TRANSPORT_IDS | ++server->carried_ids, peer->address, LISTEN_TLS_OFF, &why);
 	if (!session) {
-		return NULL;
+		return -EMFILE;
 	}
 	session->secure = peer->secure;
 	session->domain = strdup(domain);
@@ -146,9 +147,10 @@ static struct stk_session *make_session(struct stk_module *module, const struct 
 	}
 	if (rc < 0) {
 		session_gone(session);
-		return NULL;
+		return rc;
 	}
-	return session;
+	*out = session;
+	return 0;
 }
 
 int stk_session_open(struct stk_module *module, const struct stk_transport *transport, void *conn, const struct stk_peer *from,
@@ -167,14 +169,15 @@ int stk_session_open(struct stk_module *module, const struct stk_transport *tran
 	if (!domain) {
 		return -EHOSTDOWN;
 	}
-	if (loop_connections(server->loop) + server->carried >= (size_t)server->settings->limits.max_connections) {
+	if (server->memory_full || loop_connections(server->loop) + server->carried >= (size_t)server->settings->limits.max_connections) {
 		return -EMFILE;
 	}
 	struct carrier *carrier = calloc(1, sizeof(*carrier));
-	struct stk_session *session = carrier ? make_session(module, &peer, domain) : NULL;
-	if (!session) {
+	struct stk_session *session = NULL;
+	int rc = carrier ? make_session(module, &peer, domain, &session) : -ENOMEM;
+	if (rc < 0) {
 		free(carrier);
-		return carrier && peer.user ? -EINVAL : -ENOMEM;
+		return rc;
 	}
 	size_t size = transport->size < sizeof(carrier->transport) ? transport->size : sizeof(carrier->transport);
 	memcpy(&carrier->transport, transport, size);

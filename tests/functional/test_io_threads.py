@@ -50,7 +50,7 @@ def test_connections_are_counted_over_all_threads(make_server, connect):
     clients = [connect(server) for _ in range(4)]
     for client in clients:
         client.welcome()
-    connect(server).expect_close()
+    connect(server).expect_end(102)
     server.wait_log(r"listen: max-connections \(4\) is reached")
     clients[0].close()
     server.wait_log("closed by the peer")

@@ -61,7 +61,7 @@ def test_connections_over_the_limit_are_refused_and_room_is_used_again(make_serv
     for client in clients:
         client.welcome()
     refused = connect(server)
-    refused.expect_close()
+    refused.expect_end(102)
     server.wait_log(r"listen: max-connections \(3\) is reached")
     clients[0].close()
     server.wait_log("closed by the peer")

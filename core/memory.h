@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STK_CORE_MEMORY_H
+#define STK_CORE_MEMORY_H
+
+#include <ev.h>
+
+struct server;
+
+/* Looks at the memory of the process once a second. */
+struct memory_watch {
+	struct ev_timer timer;
+	int fd; /* /proc/self/statm, open so that it can be read without a descriptor left; -1: none */
+	double trimmed_at;
+};
+
+void memory_watch_start(struct server *server);
+void memory_watch_stop(struct server *server);
+
+#endif
