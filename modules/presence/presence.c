@@ -13,6 +13,7 @@
 
 #include <startalkd/module.h>
 
+#include "rules.h"
 #include "share.h"
 
 #define NOTIFY   "jabber:x:presence_notify"
@@ -49,11 +50,13 @@ struct conf {
 	const char *navversion;
 	int share; /* enum share_with */
 	int64_t asks;
+	const char *const *reserved, *const *senders; /* of notices */
 };
 
 struct presence {
 	const struct conf *conf;
 	struct share *share; /* NULL: nobody else is told */
+	struct stk_metric *refused;
 };
 
 static const char *const share_names[] = { "nobody", "asked", "domain", NULL };
@@ -66,6 +69,10 @@ static const struct stk_option options[] = {
 	  share_names },
 	{ "asks-per-session", STK_OPT_INT, offsetof(struct conf, asks), "1000", 1, 100000,
 	  "For how many users a session may ask and then be told of changes", NULL },
+	{ "reserved-categories", STK_OPT_LIST, offsetof(struct conf, reserved), "1, 3, 4, 9, 10, 11, 98, 99, 100", 0, 1000,
+	  "Categories of notices that users may not send to other users, but the server and its operator may", NULL },
+	{ "reserved-senders", STK_OPT_LIST, offsetof(struct conf, senders), NULL, 0, 1000,
+	  "Users, as bot@example.org, who may send them all the same", NULL },
 	{ 0 },
 };
 
@@ -247,6 +254,14 @@ static int handle_notify(struct stk_module *module, struct stk_session *session,
 {
 	(void)arg;
 	const char *category = stk_node_attr(stk_stanza_root(stanza), "category");
+	const struct presence *presence = stk_data(module);
+	const struct conf *conf = presence->conf;
+	if (!rules_allow(conf->reserved, conf->senders, stk_session_bare(session), stk_stanza_to(stanza), category)) {
+		stk_metric_add(presence->refused, 1);
+		stk_log(module, LOG_DEBUG, "%s: notice %s (%s) for %s: refused: the category is reserved", stk_session_jid(session),
+		        category, describe_category(category), stk_stanza_to(stanza));
+		return STK_DONE;
+	}
 	struct stk_stanza *copy = stk_stanza_copy(stanza);
 	int rc = stk_send(module, copy);
 	stk_log(module, LOG_DEBUG, "%s: notice %s (%s) for %s: %d sessions", stk_session_jid(session), category ? category : "-",
@@ -289,13 +304,16 @@ static int load(struct stk_module *module, const void *conf)
 		.size = sizeof(notify), .element = STK_PRESENCE, .type = "notify", .xmlns = NOTIFY
 	};
 	static const struct stk_match query = { .size = sizeof(query), .element = STK_IQ, .type = "get", .xmlns = PRESENCE };
-	struct presence *presence = calloc(1, sizeof(*presence));
+	const struct conf *settings = conf;
+	int rc = rules_check(module, settings->reserved, settings->senders);
+	struct presence *presence = rc < 0 ? NULL : calloc(1, sizeof(*presence));
 	if (!presence) {
-		return -ENOMEM;
+		return rc < 0 ? rc : -ENOMEM;
 	}
 	presence->conf = conf;
+	presence->refused = stk_metric(module, "notices_refused", "Notices of reserved categories from users to other users");
 	stk_set_data(module, presence);
-	int rc = presence->conf->share == SHARE_NOBODY ? 0 :
+	rc = presence->conf->share == SHARE_NOBODY ? 0 :
 	         share_new(module, (enum share_with)presence->conf->share, presence->conf->asks, &presence->share);
 	rc = rc < 0 ? rc : stk_handle(module, &shown, handle_presence, NULL);
 	rc = rc < 0 ? rc : stk_handle(module, &notify, handle_notify, NULL);

@@ -309,7 +309,7 @@ void stencil_notify(struct codec *codec, struct stencil *stencil, enum wrap_kind
 	put_text(inner, PRESENCE_ID, "n");
 	put_body(inner, PRESENCE_BODY, hole, text);
 	put_int(inner, PRESENCE_DEFINED_KEY, 7);
-	put_int(inner, PRESENCE_CATEGORY, 99);
+	put_int(inner, PRESENCE_CATEGORY, 7);
 	envelop(codec, SIGNAL_PRESENCE, from, to);
 	make_stencil(codec, stencil, wrap);
 }

@@ -201,16 +201,16 @@ def test_raw_shows_both_ways_as_xml(server, tool):
 
 
 def test_notice_goes_from_one_to_the_other(server, tool):
-    bob = subprocess.Popen(tool.arguments(server, "-c", '/expect "online devices"; /expect notice 98', user="bob"),
+    bob = subprocess.Popen(tool.arguments(server, "-c", '/expect "online devices"; /expect notice 7', user="bob"),
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     server.wait_log(r"login: bob@example\.org: ok")
     first = bob.stdout.readline()
     while b"online devices" not in first:
         first = bob.stdout.readline()
-    assert tool(server, "-c", '/notify 98 bob {"text":"你好; hello"}'.replace(";", "\\;")).status == 0
+    assert tool(server, "-c", '/notify 7 bob {"text":"你好; hello"}'.replace(";", "\\;")).status == 0
     out, err = bob.communicate(timeout=30)
     assert bob.returncode == 0, err
-    assert 'global notice (notice 98) from alice (P[LINUX]): {"text":"你好; hello"}' in out.decode()
+    assert 'message notice (notice 7) from alice (P[LINUX]): {"text":"你好; hello"}' in out.decode()
 
 
 def test_presence_of_another_session_is_shown(server, tool, connect):
@@ -256,7 +256,7 @@ def test_expectation_that_is_not_met_fails(server, tool):
     ("/priority high", "usage: /priority"), ("/priority 128", "usage: /priority"), ("/notify x bob y", "usage: /notify"),
     ("/to a@", "not a JID"), ("/wait long", "usage: /wait"), ("/raw maybe", "usage: /raw"), ("/iq ask urn:x", "usage: /iq"),
     ("/expect", "usage: /expect"), ("/expect \"x\" y", "usage: /expect"), ("/show", "usage: /show"), ("/quit now", "usage: /quit"),
-    (b"/notify 98 bob \xff\n", "not valid UTF-8"), (b"/notify 98 bob a\0b\n", "NUL"), (b"x" * 70000, "longer than 64 KiB"),
+    (b"/notify 7 bob \xff\n", "not valid UTF-8"), (b"/notify 7 bob a\0b\n", "NUL"), (b"x" * 70000, "longer than 64 KiB"),
 ])
 def test_bad_commands_are_told_and_end_the_script(server, tool, command, reason):
     text = command if isinstance(command, bytes) else command + "\n/show away\n"
@@ -299,12 +299,12 @@ def test_signal_ends_a_script_with_1(server, tool):
 def test_terminal_controls_of_a_peer_are_not_printed(server, tool, connect, raw):
     evil = "\x1b]0;owned\x07\x9b31m\r\n12:00:00 bob: forged \u202eabc\u2066 \u2028 \x7f end"
     bob = connect(server, "bob").login()
-    process = subprocess.Popen(tool.arguments(server, *raw, "-c", "/expect notice 98"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(tool.arguments(server, *raw, "-c", "/expect notice 7"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     line = b""
     while b"online devices" not in line:
         line = process.stdout.readline()
         assert line, process.communicate()
-    bob.notify(98, evil, "alice@example.org")
+    bob.notify(7, evil, "alice@example.org")
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     text = out.decode()

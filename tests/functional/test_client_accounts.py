@@ -9,12 +9,12 @@ from stk.tool import RESOURCE, TOOL, Run, Terminal, tool, write  # noqa: F401
 
 
 def test_every_account_logs_in_and_acts_when_it_is_told_to(server, tool):
-    run = tool(server, *tool.also(server, "bob"), "-c", "/ping; /as bob; /ping; /as alice /notify 98 bob hi; /expect notice 98; /as alice; /ping")
+    run = tool(server, *tool.also(server, "bob"), "-c", "/ping; /as bob; /ping; /as alice /notify 7 bob hi; /expect notice 7; /as alice; /ping")
     assert run.status == 0, run.err
     assert re.search(rf"^\d\d:\d\d:\d\d \[alice\] logged in as alice@example\.org/{RESOURCE}$", run.out, re.M)
     assert re.search(rf"^\d\d:\d\d:\d\d \[bob\] logged in as bob@example\.org/{RESOURCE}$", run.out, re.M)
     assert re.search(r"^\S+ \[bob\] commands act for bob@example\.org$", run.out, re.M)
-    assert re.search(r"^\S+ \[bob\] global notice \(notice 98\) from alice \(P\[LINUX\]\): hi$", run.out, re.M)
+    assert re.search(r"^\S+ \[bob\] message notice \(notice 7\) from alice \(P\[LINUX\]\): hi$", run.out, re.M)
     pings = re.findall(r"\[(\w+)\] ping: answered", run.out)
     assert pings == ["alice", "bob", "alice"]
     assert all("] " in line and line[9] == "[" for line in run.out.splitlines())
@@ -23,9 +23,9 @@ def test_every_account_logs_in_and_acts_when_it_is_told_to(server, tool):
 
 def test_an_expectation_sees_the_lines_of_its_own_account_only(server, tool):
     also = tool.also(server, "bob")
-    assert tool(server, *also, "-c", "/notify 98 bob hi; /as bob /expect notice 98 5s").status == 0
-    run = tool(server, *also, "-c", "/notify 98 bob hi; /as bob /ping; /expect notice 98 200ms")
-    assert run.status == 1 and "[alice] expected, but not seen: notice 98" in run.err and "notice 98" in run.out
+    assert tool(server, *also, "-c", "/notify 7 bob hi; /as bob /expect notice 7 5s").status == 0
+    run = tool(server, *also, "-c", "/notify 7 bob hi; /as bob /ping; /expect notice 7 200ms")
+    assert run.status == 1 and "[alice] expected, but not seen: notice 7" in run.err and "notice 7" in run.out
 
 
 def test_the_account_s_name_is_no_part_of_what_is_expected(server, tool):
@@ -40,8 +40,8 @@ def test_all_accounts_are_served_while_one_waits(server, tool, connect):
     script.send("/wait 60")
     sender = connect(server).login(resource="x")
     for number, user in enumerate(("alice", "bob", "alice")):
-        sender.notify(98, f"number {number}", f"{user}@example.org")
-        assert f"[{user}] global notice" in script.read_until(f"number {number}")
+        sender.notify(7, f"number {number}", f"{user}@example.org")
+        assert f"[{user}] message notice" in script.read_until(f"number {number}")
 
 
 def test_raw_lines_carry_the_name_too(server, tool):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Presence and notices."""
 import json
+import re
 
 import pytest
 from stk import plugin, wire
@@ -70,11 +71,11 @@ def test_a_priority_out_of_range_is_ignored_and_harms_nothing(server, connect):
     client.quiet()
 
 
-def test_notices_of_any_category_reach_bare_and_full_jids(server, connect):
+def test_notices_of_any_category_that_is_not_reserved_reach_bare_and_full_jids(server, connect):
     alice = connect(server).login()
     one, two = connect(server, "bob").login(resource=A), connect(server, "bob").login(resource=B)
     one.expect_notice(9)
-    for category in (1, 4, 6, 8, 11, 12, 13, 14, 98, 99, 100, 12345):
+    for category in (0, 2, 6, 8, 12, 13, 14, 15, 16, 12345, -1):
         alice.notify(category, f"to all {category}", "bob@example.org")
         for client in (one, two):
             frame = client.expect_notice(category)
@@ -83,6 +84,45 @@ def test_notices_of_any_category_reach_bare_and_full_jids(server, connect):
     alice.notify(7, "to one", two.jid)
     assert two.expect_notice(7).inner.body.value == "to one"
     one.quiet()
+
+
+RESERVED = (1, 3, 4, 9, 10, 11, 98, 99, 100)
+
+
+def test_strangers_may_not_log_a_user_out_or_speak_for_the_server(server, connect):
+    alice, bob = connect(server).login(), connect(server, "bob").login()
+    for category in RESERVED:
+        for to in ("bob@example.org", bob.jid, "BOB@example.org"):
+            alice.notify(category, "go away", to)
+    assert alice.ping().inner.value == "ping"
+    bob.quiet()
+    assert re.search(rf"presence_notices_refused\s+{len(RESERVED) * 3}\b", server.ctl("metrics").stdout)
+    alice.notify(7, "hello", "bob@example.org")
+    assert bob.expect_notice(7).inner.body.value == "hello"
+
+
+def test_reserved_categories_come_from_the_operator_from_named_users_and_from_oneself(make_server, connect):
+    server = make_server(plugins={"30-presence": "[presence]\nreserved-categories = 55, 100\nreserved-senders = Bob@example.org\n"})
+    alice, bob = connect(server).login(), connect(server, "bob").login()
+    alice.notify(55, "no", "bob@example.org")
+    alice.notify(98, "not listed", "bob@example.org")
+    assert bob.expect_notice(98)
+    alice.notify(100, "mine")
+    assert alice.expect_notice(100)
+    alice.notify(100, "mine", "Alice@example.org")
+    assert alice.expect_notice(100)
+    bob.notify(100, "named", "alice@example.org")
+    assert alice.expect_notice(100).inner.body.value == "named"
+    assert server.ctl("notify", "--category", "100", "bob").returncode == 0
+    assert bob.expect_notice(100).inner.body.value == ""
+    bob.quiet()
+
+
+@pytest.mark.parametrize("line, fault", [("reserved-categories = 1, x", "reserved-categories: 'x' is no number"),
+                                         ("reserved-senders = example.org", "reserved-senders: 'example.org' is no bare JID")])
+def test_rules_that_make_no_sense_are_told(make_server, line, fault):
+    done = make_server(start=False, plugins={"30-presence": f"[presence]\n{line}\n"}).run("--plan")
+    assert done.returncode != 0 and fault in done.stderr
 
 
 def test_a_notice_without_to_goes_to_the_own_devices(server, connect):
