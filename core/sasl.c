@@ -26,6 +26,7 @@ struct stk_auth {
 	struct ev_timer later; /* until a failure is told */
 	char *id;              /* of the client's message, to be echoed */
 	char *user;            /* who tries, once the throttle counts it */
+	enum throttle_account account;
 	char *reason;          /* of the failure that waits to be told */
 	char address[64];      /* as the throttle counts it */
 };
@@ -50,7 +51,7 @@ static void free_auth(struct stk_auth *auth)
 	struct server *server = auth->session->server;
 	if (auth->user) {
 		/* ended without a verdict: the client went away */
-		throttle_end(server->throttle, &server->settings->login, auth->user, auth->address, false, clock_now());
+		throttle_end(server->throttle, &server->settings->login, auth->account, auth->user, auth->address, false, clock_now());
 	}
 	ev_timer_stop(server->ev, &auth->later);
 	auth->session->auth = NULL;
@@ -124,7 +125,10 @@ bool stk_auth_allowed(struct stk_auth *auth, const char *user)
 		return true; /* counted already in this exchange */
 	}
 	char *copy = strdup(user);
-	if (!copy || !throttle_begin(server->throttle, &server->settings->login, user, auth->address, clock_now())) {
+	if (copy) {
+		auth->account = throttle_begin(server->throttle, &server->settings->login, user, auth->address, clock_now());
+	}
+	if (!copy || auth->account == THROTTLE_REFUSED) {
 		free(copy);
 		return false;
 	}
@@ -136,7 +140,7 @@ static void end_try(struct stk_auth *auth, bool success)
 {
 	struct server *server = auth->session->server;
 	if (auth->user) {
-		throttle_end(server->throttle, &server->settings->login, auth->user, auth->address, success, clock_now());
+		throttle_end(server->throttle, &server->settings->login, auth->account, auth->user, auth->address, success, clock_now());
 		free(auth->user);
 		auth->user = NULL;
 	}

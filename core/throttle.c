@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Password guessing: who may try again when. A user or address that failed as often as its limit allows within a minute is
- * refused for a minute; addresses that logged in lately are exempt, since an office sits behind one. */
+/* Password guessing: who may try again when. A user or address that failed as often as its limit allows within a minute is refused for
+ * a minute. Who logged in lately is told apart: an address that did may fail more, since an office sits behind one, and a user is not
+ * refused at the own address for what others try elsewhere. */
 
 #define HASH_NONFATAL_OOM 1
 #include "core/throttle.h"
@@ -14,6 +15,8 @@
 
 #define WINDOW      60.0   /* seconds in which failures add up, and for which tries are refused */
 #define ENTRIES_MAX 65536  /* of each table; past it the oldest are forgotten */
+#define TRUST       10     /* times the limit for an address that logged in lately */
+#define HOME_MAX    1200   /* bytes of a user, an address and what parts them */
 
 struct entry {
 	UT_hash_handle hh;
@@ -24,6 +27,7 @@ struct entry {
 
 struct throttle {
 	struct entry *users, *addresses;
+	struct entry *homes; /* a user at an address at which the user logged in lately */
 };
 
 struct throttle *throttle_new(void)
@@ -45,6 +49,7 @@ void throttle_free(struct throttle **throttle)
 	if (*throttle) {
 		free_table(&(*throttle)->users);
 		free_table(&(*throttle)->addresses);
+		free_table(&(*throttle)->homes);
 		free(*throttle);
 		*throttle = NULL;
 	}
@@ -94,7 +99,7 @@ static void make_room(struct entry **table, double now)
 		}
 	}
 	HASH_ITER (hh, *table, entry, next) {
-		if (HASH_COUNT(*table) < ENTRIES_MAX) {
+		if (HASH_COUNT(*table) < ENTRIES_MAX - ENTRIES_MAX / 16) { /* several, since this takes a while */
 			break;
 		}
 		if (!entry->running) {
@@ -129,26 +134,42 @@ static struct entry *get(struct entry **table, const char *key, double now)
 /* Tries that run count against twice the limit, so that many at once are no way around it. */
 static bool is_refused(const struct entry *entry, int64_t limit, double now)
 {
-	if (!limit || entry->trusted_until > now) {
-		return false;
-	}
-	return entry->refused_until > now || entry->running >= 2 * limit;
+	return limit && (entry->refused_until > now || entry->running >= 2 * limit);
 }
 
-bool throttle_begin(struct throttle *throttle, const struct settings_login *limits, const char *user,
-                    const char *address, double now)
+static int64_t address_limit(const struct settings_login *limits, const struct entry *by_address, double now)
 {
-	struct entry *by_user = get(&throttle->users, user, now);
+	return by_address->trusted_until > now ? limits->address_tries * TRUST : limits->address_tries;
+}
+
+static const char *home_key(char out[HOME_MAX], const char *user, const char *address)
+{
+	snprintf(out, HOME_MAX, "%s %s", address, user); /* no address has a space */
+	return out;
+}
+
+static struct entry *find_home(const struct throttle *throttle, const char *user, const char *address)
+{
+	char key[HOME_MAX];
+	return find(throttle->homes, home_key(key, user, address));
+}
+
+enum throttle_account throttle_begin(struct throttle *throttle, const struct settings_login *limits, const char *user,
+                                     const char *address, double now)
+{
+	struct entry *home = find_home(throttle, user, address);
+	bool at_home = home && home->trusted_until > now;
+	struct entry *by_user = at_home ? home : get(&throttle->users, user, now);
 	struct entry *by_address = get(&throttle->addresses, address, now);
 	if (!by_user || !by_address) {
-		return false;
+		return THROTTLE_REFUSED;
 	}
-	if (is_refused(by_user, limits->user_tries, now) || is_refused(by_address, limits->address_tries, now)) {
-		return false;
+	if (is_refused(by_user, limits->user_tries, now) || is_refused(by_address, address_limit(limits, by_address, now), now)) {
+		return THROTTLE_REFUSED;
 	}
 	by_user->running++;
 	by_address->running++;
-	return true;
+	return at_home ? THROTTLE_HOME : THROTTLE_USER;
 }
 
 static void count_failure(struct entry *entry, int64_t limit, double now)
@@ -167,10 +188,19 @@ static void count_failure(struct entry *entry, int64_t limit, double now)
 	}
 }
 
-void throttle_end(struct throttle *throttle, const struct settings_login *limits, const char *user, const char *address,
-                  bool success, double now)
+static void trust_home(struct throttle *throttle, const struct settings_login *limits, const char *user, const char *address, double now)
 {
-	struct entry *by_user = find(throttle->users, user);
+	char key[HOME_MAX];
+	struct entry *home = get(&throttle->homes, home_key(key, user, address), now);
+	if (home) {
+		home->trusted_until = now + limits->trusted_time;
+	}
+}
+
+void throttle_end(struct throttle *throttle, const struct settings_login *limits, enum throttle_account account, const char *user,
+                  const char *address, bool success, double now)
+{
+	struct entry *by_user = account == THROTTLE_HOME ? find_home(throttle, user, address) : find(throttle->users, user);
 	struct entry *by_address = find(throttle->addresses, address);
 	if (by_user && by_user->running) {
 		by_user->running--;
@@ -183,15 +213,17 @@ void throttle_end(struct throttle *throttle, const struct settings_login *limits
 			by_user->failures = 0;
 		}
 		if (by_address) {
+			by_address->refused_until = by_address->trusted_until > now ? by_address->refused_until : 0;
 			by_address->trusted_until = now + limits->trusted_time;
 		}
+		trust_home(throttle, limits, user, address, now);
 		return;
 	}
 	if (by_user) {
 		count_failure(by_user, limits->user_tries, now);
 	}
 	if (by_address) {
-		count_failure(by_address, limits->address_tries, now);
+		count_failure(by_address, address_limit(limits, by_address, now), now);
 	}
 }
 
@@ -205,5 +237,5 @@ void throttle_ask(const struct throttle *throttle, const struct settings_login *
 	}
 	limit->trusted = entry->trusted_until > now;
 	limit->failures = entry->since + WINDOW > now ? entry->failures : 0;
-	limit->refused_for = !limit->trusted && entry->refused_until > now ? entry->refused_until - now : 0;
+	limit->refused_for = entry->refused_until > now ? entry->refused_until - now : 0;
 }

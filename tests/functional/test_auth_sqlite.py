@@ -257,6 +257,18 @@ def test_past_the_limit_an_address_is_refused_unless_it_logged_in_before(make_se
     assert secured(server, connect, "alice", source="127.0.0.9").auth(server.passwords["alice"]).signal == wire.SUCCESS
 
 
+def test_a_user_is_let_in_from_a_known_address_while_others_guess(make_server, connect):
+    server = make_server(login="user-tries = 4\nfailure-delay = 0")
+
+    def alice(source, password):
+        return secured(server, connect, source=source).auth(password).signal
+    assert alice("127.0.0.7", server.passwords["alice"]) == wire.SUCCESS
+    for i in range(6):
+        assert alice("127.0.0.8", f"guess {i}") == wire.FAILURE
+    assert alice("127.0.0.9", server.passwords["alice"]) == wire.FAILURE
+    assert alice("127.0.0.7", server.passwords["alice"]) == wire.SUCCESS
+
+
 def test_a_client_that_leaves_while_its_password_is_checked_harms_nobody(make_server, connect):
     server = make_server(plugins={"10-auth_sqlite": "[auth_sqlite]\niterations = 200000"}, login="user-tries = 0")
     wait_for(lambda: "SCRAM-SHA-256$200000:" in server.sql("SELECT password FROM users WHERE username = 'alice'"))

@@ -9,11 +9,11 @@ static const struct settings_login limits = { .user_tries = 3, .address_tries = 
 
 static bool try_once(struct throttle *throttle, const char *user, const char *address, bool success, double now)
 {
-	bool allowed = throttle_begin(throttle, &limits, user, address, now);
-	if (allowed) {
-		throttle_end(throttle, &limits, user, address, success, now);
+	enum throttle_account account = throttle_begin(throttle, &limits, user, address, now);
+	if (account != THROTTLE_REFUSED) {
+		throttle_end(throttle, &limits, account, user, address, success, now);
 	}
-	return allowed;
+	return account != THROTTLE_REFUSED;
 }
 
 static void a_user_is_refused_after_as_many_failures_as_allowed_and_again_free_later(void **state)
@@ -44,15 +44,51 @@ static void an_address_is_refused_whoever_is_tried(void **state)
 	throttle_free(&throttle);
 }
 
-static void an_address_that_logged_in_is_exempt_for_a_while(void **state)
+static void an_address_that_logged_in_may_fail_ten_times_as_often(void **state)
 {
 	(void)state;
 	struct throttle *throttle = throttle_new();
 	char user[16];
 	assert_true(try_once(throttle, "owner", "10.0.0.1", true, 1000));
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 50; i++) {
 		snprintf(user, sizeof(user), "u%d", i);
 		assert_true(try_once(throttle, user, "10.0.0.1", false, 1001));
+	}
+	assert_false(try_once(throttle, "owner", "10.0.0.1", true, 1001));
+	throttle_free(&throttle);
+}
+
+static void a_user_is_let_in_at_home_whatever_is_tried_elsewhere(void **state)
+{
+	(void)state;
+	struct throttle *throttle = throttle_new();
+	assert_true(try_once(throttle, "alice", "10.0.0.1", true, 1000));
+	for (int i = 0; i < 3; i++) {
+		assert_true(try_once(throttle, "alice", "10.0.0.2", false, 1001));
+	}
+	assert_false(try_once(throttle, "alice", "10.0.0.3", true, 1002));
+	assert_true(try_once(throttle, "alice", "10.0.0.1", true, 1002));
+	for (int i = 0; i < 3; i++) { /* who sits at the same address may not guess more than anybody else */
+		assert_true(try_once(throttle, "alice", "10.0.0.1", false, 1003));
+	}
+	assert_false(try_once(throttle, "alice", "10.0.0.1", true, 1004));
+	assert_true(try_once(throttle, "bob", "10.0.0.1", true, 1004));
+	throttle_free(&throttle);
+}
+
+static void whoever_ends_a_try_ends_the_one_that_began(void **state)
+{
+	(void)state;
+	struct throttle *throttle = throttle_new();
+	for (int i = 0; i < 100; i++) { /* the address becomes alice's while a try runs, and is forgotten while another does */
+		double now = 1000 + 200.0 * i;
+		enum throttle_account before = throttle_begin(throttle, &limits, "alice", "10.0.0.1", now);
+		assert_int_equal(before, THROTTLE_USER);
+		assert_true(try_once(throttle, "alice", "10.0.0.1", true, now));
+		enum throttle_account after = throttle_begin(throttle, &limits, "alice", "10.0.0.1", now);
+		assert_int_equal(after, THROTTLE_HOME);
+		throttle_end(throttle, &limits, before, "alice", "10.0.0.1", false, now);
+		throttle_end(throttle, &limits, after, "alice", "10.0.0.1", false, now + 150);
 	}
 	throttle_free(&throttle);
 }
@@ -73,7 +109,7 @@ static void tries_under_way_are_bounded_too(void **state)
 	struct throttle *throttle = throttle_new();
 	int allowed = 0;
 	for (int i = 0; i < 50; i++) {
-		allowed += throttle_begin(throttle, &limits, "alice", "10.0.0.1", 1000);
+		allowed += throttle_begin(throttle, &limits, "alice", "10.0.0.1", 1000) != THROTTLE_REFUSED;
 	}
 	assert_int_equal(allowed, 6);
 	throttle_free(&throttle);
@@ -122,7 +158,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_user_is_refused_after_as_many_failures_as_allowed_and_again_free_later),
 		cmocka_unit_test(an_address_is_refused_whoever_is_tried),
-		cmocka_unit_test(an_address_that_logged_in_is_exempt_for_a_while),
+		cmocka_unit_test(an_address_that_logged_in_may_fail_ten_times_as_often),
+		cmocka_unit_test(a_user_is_let_in_at_home_whatever_is_tried_elsewhere),
+		cmocka_unit_test(whoever_ends_a_try_ends_the_one_that_began),
 		cmocka_unit_test(failures_spread_over_time_do_not_add_up),
 		cmocka_unit_test(tries_under_way_are_bounded_too),
 		cmocka_unit_test(addresses_are_counted_without_port_and_ipv6_by_prefix),
