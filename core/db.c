@@ -161,6 +161,12 @@ static struct sqlite3 *open_file(const struct db *db, const char *file)
 		sqlite3_close(handle);
 		return NULL;
 	}
+	if (sqlite3_db_readonly(handle, "main") == 1) {
+		log_write(LOG_ERR, "db: %s: may only be read by user %u, who the server runs as; it and its folder have to be the server's", path,
+		          (unsigned)geteuid());
+		sqlite3_close(handle);
+		return NULL;
+	}
 	sqlite3_busy_timeout(handle, BUSY_MS);
 	sqlite3_extended_result_codes(handle, 0);
 	if (make_shrinkable(handle, path) < 0 ||

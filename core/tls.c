@@ -20,6 +20,7 @@
 #include "core/log.h"
 
 #define SELF_SIGNED_DAYS 3650
+#define WARN_DAYS        14 /* before a certificate expires */
 #define PEM_MAX          (64 * 1024)
 
 struct tls_credentials {
@@ -172,6 +173,30 @@ static int check_readable(const char *path, const char *what, bool secret, char 
 	return 0;
 }
 
+/* Clients refuse what has expired, but not all of them look: so it is told, and used all the same. */
+static void check_times(const struct tls_credentials *credentials, const char *path)
+{
+	gnutls_datum_t raw;
+	gnutls_x509_crt_t crt;
+	if (gnutls_certificate_get_crt_raw(credentials->certificate, 0, 0, &raw) < 0 || gnutls_x509_crt_init(&crt) < 0) {
+		return;
+	}
+	if (gnutls_x509_crt_import(crt, &raw, GNUTLS_X509_FMT_DER) >= 0) {
+		time_t now = time(NULL), from = gnutls_x509_crt_get_activation_time(crt), until = gnutls_x509_crt_get_expiration_time(crt);
+		char text[32] = "";
+		struct tm parts;
+		strftime(text, sizeof(text), "%Y-%m-%d", gmtime_r(now < from ? &from : &until, &parts));
+		if (now < from) {
+			log_write(LOG_WARNING, "tls: %s: the certificate is not valid before %s", path, text);
+		} else if (now >= until) {
+			log_write(LOG_WARNING, "tls: %s: the certificate has expired on %s", path, text);
+		} else if (until - now < (time_t)WARN_DAYS * 24 * 3600) {
+			log_write(LOG_WARNING, "tls: %s: the certificate expires on %s", path, text);
+		}
+	}
+	gnutls_x509_crt_deinit(crt);
+}
+
 static int load_pair(struct tls_credentials *credentials, const char *crt, const char *key, char *err, size_t errlen)
 {
 	int rc = check_readable(crt, "the certificate", false, err, errlen);
@@ -185,6 +210,7 @@ static int load_pair(struct tls_credentials *credentials, const char *crt, const
 		         gnutls_strerror(rc));
 		return -EINVAL;
 	}
+	check_times(credentials, crt);
 	return 0;
 }
 
