@@ -17,13 +17,14 @@
 #include "core/server.h"
 
 static const char usage[] =
-	"Usage: startalkd [-c FILE] [--log NAME=LEVEL]... [--check | --plan]\n"
+	"Usage: startalkd [-c FILE] [--log NAME=LEVEL]... [--check | --plan | --check-state DIR]\n"
 	"       startalkd [-c FILE] --list-modules | --describe-module NAME | --help-module NAME\n"
 	"       startalkd --dump-options NAME | --version | --help\n"
 	"\n"
 	"  -c, --config FILE   the configuration (default: " STK_SYSCONF_DIR "/startalkd/startalkd.conf)\n"
 	"      --log NAME=LEVEL  what one module logs: err, warning, notice, info or debug, whatever the configuration says\n"
 	"      --check         only check the configuration, the modules' options included\n"
+	"      --check-state DIR  only check whether the modules can use DIR, a copy of a state directory; brings its tables up to date\n"
 	"      --plan          print modules, handlers and hooks as they take effect, and exit\n"
 	"      --help-module NAME  the options of a module, or of a core section (server, listen, tls, log, login, limits)\n"
 	"      --list-modules  the modules that could be loaded, and their files, parted by tabs\n"
@@ -33,7 +34,7 @@ static const char usage[] =
 	"\n"
 	"SIGTERM stops the server, SIGHUP makes it read its configuration, certificate and key anew.\n";
 
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_PLAN, ACTION_HELP_MODULE, ACTION_DUMP_OPTIONS, ACTION_LIST, ACTION_DESCRIBE };
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_PLAN, ACTION_HELP_MODULE, ACTION_DUMP_OPTIONS, ACTION_LIST, ACTION_DESCRIBE, ACTION_CHECK_STATE };
 
 static void report(const char *fault, void *arg)
 {
@@ -126,13 +127,15 @@ static int about_modules(const char *config, enum action action, const char *nam
 	return status;
 }
 
-static int run(const char *config, const char *const *log, enum action action)
+/* STATE_DIR: see --check-state, else NULL. */
+static int run(const char *config, const char *const *log, enum action action, const char *state_dir)
 {
 	struct server server;
-	int rc = server_open(&server, config, log, action == ACTION_PLAN, report, NULL);
+	bool dry = action == ACTION_PLAN || action == ACTION_CHECK_STATE;
+	int rc = server_open(&server, config, log, dry, state_dir, report, NULL);
 	if (rc == 0 && action == ACTION_PLAN) {
 		server_print_plan(&server, stdout);
-	} else if (rc == 0) {
+	} else if (rc == 0 && !dry) {
 		rc = server_run(&server);
 	}
 	server_close(&server);
@@ -151,11 +154,12 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "log", required_argument, NULL, 'L' }, { "check", no_argument, NULL, 'C' }, { "plan", no_argument, NULL, 'P' },
+		{ "check-state", required_argument, NULL, 'S' },
 		{ "help-module", required_argument, NULL, 'M' }, { "dump-options", required_argument, NULL, 'D' },
 		{ "list-modules", no_argument, NULL, 'l' }, { "describe-module", required_argument, NULL, 'I' },
 		{ "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
-	const char *config = NULL, *module = NULL;
+	const char *config = NULL, *module = NULL, *state_dir = NULL;
 	static const char **log; /* for as long as the process runs */
 	enum action action = ACTION_RUN;
 	int opt, logs = 0;
@@ -174,6 +178,7 @@ int main(int argc, char **argv)
 		case 'L': log[logs++] = optarg; break;
 		case 'C': action = ACTION_CHECK; break;
 		case 'P': action = ACTION_PLAN; break;
+		case 'S': action = ACTION_CHECK_STATE; state_dir = optarg; break;
 		case 'M': action = ACTION_HELP_MODULE; module = optarg; break;
 		case 'D': action = ACTION_DUMP_OPTIONS; module = optarg; break;
 		case 'l': action = ACTION_LIST; break;
@@ -194,6 +199,6 @@ int main(int argc, char **argv)
 	case ACTION_DUMP_OPTIONS:
 	case ACTION_LIST:
 	case ACTION_DESCRIBE: return about_modules(config, action, module);
-	default: return run(used, log, action);
+	default: return run(used, log, action, state_dir);
 	}
 }

@@ -166,7 +166,20 @@ static void free_bound(struct server *server)
 	free(server->bound);
 }
 
-int server_open(struct server *server, const char *config, const char *const *log, bool dry, conf_report_fn *report, void *arg)
+/* STATE_DIR in the place of the one that is configured. */
+static int set_state_dir(struct settings *settings, const char *state_dir)
+{
+	char *copy = strdup(state_dir);
+	if (!copy) {
+		return -ENOMEM;
+	}
+	free((char *)(uintptr_t)settings->server.state_dir);
+	settings->server.state_dir = copy;
+	return 0;
+}
+
+int server_open(struct server *server, const char *config, const char *const *log, bool dry, const char *state_dir, conf_report_fn *report,
+                void *arg)
 {
 	*server = (struct server){ .dry = dry, .log_modules = log, .started_at = stk_now_ms() };
 	pool_thread_init();
@@ -180,7 +193,15 @@ int server_open(struct server *server, const char *config, const char *const *lo
 	if (rc < 0) {
 		return rc;
 	}
-	log_setup(settings_log_level(server->settings), server->settings->log.target == LOG_TARGET_SYSLOG);
+	if (state_dir) {
+		log_setup(LOG_WARNING, false); /* whoever asks is to see it */
+		rc = set_state_dir(server->settings, state_dir);
+	} else {
+		log_setup(settings_log_level(server->settings), server->settings->log.target == LOG_TARGET_SYSLOG);
+	}
+	if (rc < 0) {
+		return rc;
+	}
 	server->ev = ev_default_loop(EVFLAG_AUTO);
 	if (!server->ev) {
 		log_write(LOG_ERR, "server: no event loop");

@@ -60,8 +60,9 @@ struct server {
 };
 
 /* Reads the configuration and loads the modules. LOG: NAME=LEVEL each, before what the configuration says; NULL-terminated, or NULL.
- * DRY: for --plan, nothing is locked and nobody listens. 0 or -errno, faults are told. */
-int server_open(struct server *server, const char *config, const char *const *log, bool dry, conf_report_fn *report, void *arg);
+ * DRY: for --plan, nothing is locked and nobody listens. STATE_DIR: instead of the configured one, or NULL. 0 or -errno, faults are told. */
+int server_open(struct server *server, const char *config, const char *const *log, bool dry, const char *state_dir, conf_report_fn *report,
+                void *arg);
 /* Listens and runs until SIGTERM or SIGINT. 0 or -errno. */
 int server_run(struct server *server);
 void server_close(struct server *server);

@@ -12,9 +12,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "tools/ctl_module.h"
 #include "tools/ctl_restart.h"
+#include "tools/ctl_restore.h"
 
 #define STOP_BOUND 30 /* seconds in which a server that stops has to be gone */
 
@@ -42,6 +44,12 @@ static const struct known {
 	  { NULL },
 	  "restart",
 	  "Executes the program anew; nobody who connects meanwhile is refused.",
+	  SHOW_LINES },
+	{ "backup", { "file" }, "backup FILE", "Writes all databases and keys into one file while the server runs.", SHOW_LINES },
+	{ "restore",
+	  { "file" },
+	  "restore FILE [--force]",
+	  "Puts a backup in the place of the state directory; no server runs.",
 	  SHOW_LINES },
 	{ "stop", { NULL }, "stop", "Stops the server.", SHOW_LINES },
 	{ "user",
@@ -153,6 +161,17 @@ static int set_member(json_t *request, const char *key, size_t len, const char *
 	return 0;
 }
 
+/* Never followed by a value: with commands of other modules that is known of --all only. */
+static bool is_flag(const struct known *known, const char *key)
+{
+	static const char *const flags[] = { "dry-run", "force", "update" };
+	bool flag = strcmp(key, "all") == 0;
+	for (size_t i = 0; i < sizeof(flags) / sizeof(*flags) && known->name; i++) {
+		flag = flag || strcmp(flags[i], key) == 0;
+	}
+	return flag;
+}
+
 /* --KEY=VALUE, --KEY VALUE, or --KEY alone, which is true: --all, and one that nothing or another option follows. */
 static int take_option(struct command_line *line, char **argv, int *i)
 {
@@ -173,7 +192,7 @@ static int take_option(struct command_line *line, char **argv, int *i)
 	if (equals) {
 		return set_member(line->request, key, (size_t)(equals - key), equals + 1);
 	}
-	bool flag = strcmp(key, "all") == 0 || !next || strncmp(next, "--", 2) == 0;
+	bool flag = is_flag(line->known, key) || !next || strncmp(next, "--", 2) == 0;
 	*i += !flag;
 	return set_member(line->request, key, strlen(key), flag ? NULL : next);
 }
@@ -286,6 +305,28 @@ static int add_password(json_t *request)
 	return rc;
 }
 
+/* The server does not know the folder in which a name is meant. */
+static int complete_path(json_t *request)
+{
+	const char *file = json_string_value(json_object_get(request, "file"));
+	char *folder = NULL, *path = NULL;
+	if (!file || !*file) {
+		return misuse("which file?", NULL);
+	}
+	if (file[0] == '/') {
+		return 0;
+	}
+	folder = getcwd(NULL, 0);
+	if (!folder || asprintf(&path, "%s/%s", folder, file) < 0) {
+		free(folder);
+		return misuse("where this is cannot be told; give a path that begins with /", NULL);
+	}
+	int rc = json_object_set_new(request, "file", json_string(path)) < 0 ? misuse("not UTF-8", "the path of this folder") : 0;
+	free(folder);
+	free(path);
+	return rc;
+}
+
 /* ---- the exchange ---- */
 
 static void wipe(const json_t *string)
@@ -378,6 +419,13 @@ static int run(const struct command_line *line)
 	}
 	if (takes_words(line->known)) {
 		return ctl_module(&line->place, line->words, line->json);
+	}
+	bool restore = name && strcmp(name, "restore") == 0;
+	if ((restore || (name && strcmp(name, "backup") == 0)) && complete_path(line->request) < 0) {
+		return EXIT_USAGE;
+	}
+	if (restore) {
+		return ctl_restore(&line->place, line->request, line->json);
 	}
 	if (name && strcmp(name, "restart") == 0) {
 		return ctl_restart(&line->place, line->json);

@@ -3,6 +3,7 @@
  * services of modules, this one's own among them. */
 
 #include "admin.h"
+#include "backup.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -174,6 +175,7 @@ static void unload(struct stk_module *module)
 	if (!state) {
 		return;
 	}
+	backup_drop(module);
 	commands_drop(state);
 	socket_close(&state->socket);
 	while (state->used) {

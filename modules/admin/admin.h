@@ -37,12 +37,14 @@ void answer_peer(const struct stk_answer *answer, uid_t *uid, pid_t *pid);
 /* ---- the module (admin.c) ---- */
 
 struct walk;
+struct backup;
 
 struct state {
 	struct socket *socket;
 	struct stk_service *users;
 	struct used *used; /* services of commands that were asked for */
 	struct walk *walks;
+	struct backup *backup; /* that is under way, or NULL */
 };
 
 /* The table of command NAME and its module, or NULL. */

@@ -3,6 +3,7 @@
  * stop. Those that belong to a feature stand with its module. */
 
 #include "admin.h"
+#include "backup.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -553,6 +554,9 @@ int commands_provide(struct stk_module *module)
 		{ "command:reload",
 		  { sizeof(struct stk_command), "reload [--dry-run]",
 		    "Makes the configuration files take effect, or only tells what would change.", run_reload } },
+		{ "command:backup",
+		  { sizeof(struct stk_command), "backup FILE", "Writes all databases and keys into one file while the server runs.",
+		    backup_run } },
 		{ "command:module",
 		  { sizeof(struct stk_command), "module list|info NAME|enable NAME|disable NAME",
 		    "What is loaded and what it has registered; enabling is done by startalkctl.", run_module } },

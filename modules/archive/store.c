@@ -14,6 +14,7 @@
 
 #include <startalkd/module.h>
 
+#define CHECKPOINT_MS 100 /* for readers to end */
 #define NAMES_MAX 65536 /* JIDs that the writer remembers; past that it begins anew */
 
 /* Indexes cost most of an insert, so there are three. messages_id is led by the id, so that read marks find a message
@@ -446,11 +447,15 @@ int store_shrink(struct sqlite3 *db)
 	return rc;
 }
 
-/* First what can be done beside writers, then the rest in a moment without one. */
+/* First what can be done beside writers, then the rest in a moment without one. The latter keeps writers waiting for as long as
+ * it waits for readers itself, and a backup reads for long. */
 int store_checkpoint(struct sqlite3 *db)
 {
+	int64_t patience = get_number(db, stk_db_statement(db, "PRAGMA busy_timeout"), 0);
 	int64_t rc = get_number(db, stk_db_statement(db, "PRAGMA wal_checkpoint(PASSIVE)"), 0);
+	sqlite3_busy_timeout(db, CHECKPOINT_MS);
 	rc = rc < 0 ? rc : get_number(db, stk_db_statement(db, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+	sqlite3_busy_timeout(db, (int)patience);
 	return rc < 0 ? (int)rc : 0;
 }
 

@@ -13,6 +13,7 @@
 
 #include <startalkd/jid.h>
 
+#define CHECKPOINT_MS 100 /* for readers to end */
 #define NOW_MS "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 #define DEFAULT_DOMAIN "(SELECT value FROM settings WHERE key = 'default-domain')"
 
@@ -353,10 +354,16 @@ int users_refold(struct sqlite3 *db, int64_t row, const char *folded)
 	return finish(db, stmt);
 }
 
+/* Writers wait for as long as this waits for readers, such as a backup; it is tried again. */
 bool users_checkpoint(struct sqlite3 *db)
 {
-	sqlite3_stmt *stmt = prepare(db, "PRAGMA wal_checkpoint(TRUNCATE)");
+	sqlite3_stmt *stmt = prepare(db, "PRAGMA busy_timeout");
+	int patience = stmt && sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : 0;
+	sqlite3_finalize(stmt);
+	sqlite3_busy_timeout(db, CHECKPOINT_MS);
+	stmt = prepare(db, "PRAGMA wal_checkpoint(TRUNCATE)");
 	bool done = stmt && sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int(stmt, 0) == 0;
 	sqlite3_finalize(stmt);
+	sqlite3_busy_timeout(db, patience);
 	return done;
 }
