@@ -16,6 +16,7 @@
 #include <sqlite3.h>
 
 #include "core/crash.h"
+#include "core/db_copy.h"
 #include "core/log.h"
 #include "core/module.h"
 
@@ -104,17 +105,48 @@ static int write_version(struct sqlite3 *handle, const char *name, int version)
 	return rc == SQLITE_DONE ? 0 : -EIO;
 }
 
-/* One step in one transaction, so that a version is there wholly or not at all. Another process may have been faster. */
-static int migrate_once(struct sqlite3 *handle, const char *path, const char *name, const char *const *migrations, int count)
+/* From one version to another in the transaction that is open. */
+static int run_steps(struct sqlite3 *handle, const char *path, const char *name, const char *const *migrations, int from, int to)
 {
-	int rc = run(handle, path, "BEGIN IMMEDIATE");
-	int version = rc < 0 ? -1 : read_version(handle, path, name);
-	if (version >= 0 && version < count) {
+	int rc = 0;
+	for (int version = from; version < to && rc == 0; version++) {
 		rc = run(handle, path, migrations[version]);
 		rc = rc < 0 ? rc : write_version(handle, name, version + 1);
 	}
-	rc = version < 0 ? -EIO : rc;
-	return rc < 0 ? (run(handle, path, "ROLLBACK"), rc) : run(handle, path, "COMMIT");
+	return rc;
+}
+
+/* All in one transaction, so that the tables are what they were or what they are to be. Another process may have been faster. What
+ * has data is copied first, under the lock of the transaction. */
+static int migrate_all(struct sqlite3 *handle, const char *path, const char *name, const char *const *migrations, int count)
+{
+	char copy[8192] = "";
+	int rc = run(handle, path, "BEGIN IMMEDIATE");
+	if (rc < 0) {
+		return rc;
+	}
+	int from = read_version(handle, path, name);
+	rc = from < 0 ? -EIO : 0;
+	if (from > 0 && from < count) {
+		rc = db_copy(handle, name, from, copy, sizeof(copy));
+		*copy = rc < 0 ? '\0' : *copy;
+	}
+	rc = rc < 0 ? rc : run_steps(handle, path, name, migrations, from, count);
+	rc = rc < 0 ? rc : run(handle, path, "COMMIT");
+	if (rc < 0 && !sqlite3_get_autocommit(handle)) {
+		run(handle, path, "ROLLBACK");
+	}
+	if (!*copy) {
+		return rc;
+	}
+	db_copy_prune(copy, name, from);
+	if (rc < 0) {
+		log_write(LOG_ERR, "db: %s: the tables of module %s stay at version %d, as they were; a copy of before is %s", path, name, from, copy);
+	} else {
+		log_write(LOG_NOTICE, "db: %s: the tables of module %s went from version %d to %d; a copy of before is %s", path, name, from, count,
+		          copy);
+	}
+	return rc;
 }
 
 static int migrate(struct sqlite3 *handle, const char *path, const char *name, const char *const *migrations)
@@ -125,8 +157,8 @@ static int migrate(struct sqlite3 *handle, const char *path, const char *name, c
 	}
 	int rc = run(handle, path, "CREATE TABLE IF NOT EXISTS schema_version (module TEXT PRIMARY KEY, version INTEGER NOT NULL)");
 	int version = rc < 0 ? -1 : read_version(handle, path, name);
-	while (version >= 0 && version < count) {
-		rc = migrate_once(handle, path, name, migrations, count);
+	if (version >= 0 && version < count) {
+		rc = migrate_all(handle, path, name, migrations, count);
 		version = rc < 0 ? -1 : read_version(handle, path, name);
 	}
 	if (version > count && count) {

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/unit/test.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <sqlite3.h>
@@ -75,6 +78,97 @@ static void tables_of_a_newer_server_are_refused(void **state)
 	(void)state;
 	assert_non_null(db_get(db, "mod", "one.db", migrations));
 	assert_null(db_get(db, "mod", "one.db", older));
+}
+
+/* Copies beside a file whose names begin with PREFIX; the last found goes to PATH. */
+static int copies(const char *prefix, char *path, size_t size)
+{
+	DIR *stream = opendir(dir);
+	assert_non_null(stream);
+	int n = 0;
+	for (struct dirent *entry; (entry = readdir(stream));) {
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0) {
+			snprintf(path, size, "%s/%s", dir, entry->d_name);
+			n++;
+		}
+	}
+	closedir(stream);
+	return n;
+}
+
+static void touch(const char *name)
+{
+	char path[512];
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	FILE *out = fopen(path, "w");
+	assert_non_null(out);
+	fclose(out);
+}
+
+static void a_copy_is_made_before_tables_with_data_change_and_few_are_kept(void **state)
+{
+	(void)state;
+	char path[512];
+	struct sqlite3 *copy;
+	struct stat st;
+	static const char *const third[] = { "CREATE TABLE u (n)", "ALTER TABLE u ADD COLUMN m", "DELETE FROM u", NULL };
+	static const char *const first[] = { "CREATE TABLE u (n)", NULL };
+	struct sqlite3 *handle = db_get(db, "mod", "two.db", first);
+	assert_non_null(handle);
+	assert_int_equal(copies("two.db.before-", path, sizeof(path)), 0); /* there was nothing */
+	assert_int_equal(sqlite3_exec(handle, "INSERT INTO u VALUES (7)", NULL, NULL, NULL), SQLITE_OK);
+	touch("two.db.before-mod-1-20200101T000000Z"); /* of an earlier try */
+	touch("two.db.before-mod-9-20200101T000001Z");
+	touch("two.db.before-mod-9-20200101T000002Z");
+	touch("two.db.before-mod-9-20200101T000003Z");
+	touch("two.db.before-module-1-20200101T000000Z"); /* of another module */
+	touch("two.db.before-mod-1-by-hand");
+	assert_non_null(db_get(db, "mod", "two.db", third));
+	assert_int_equal(count(handle, "SELECT count(n) + count(m) FROM u"), 0);
+	assert_int_equal(copies("two.db.before-mod-1-2020", path, sizeof(path)), 0);
+	assert_int_equal(copies("two.db.before-mod-9-", path, sizeof(path)), 2);
+	assert_int_equal(copies("two.db.before-module-", path, sizeof(path)), 1);
+	assert_int_equal(copies("two.db.before-mod-1-by-hand", path, sizeof(path)), 1);
+	assert_int_equal(copies("two.db.before-mod-1-2", path, sizeof(path)), 1);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(sqlite3_open(path, &copy), SQLITE_OK);
+	assert_int_equal(count(copy, "SELECT sum(n) FROM u"), 7);
+	assert_int_equal(count(copy, "SELECT version FROM schema_version"), 1);
+	sqlite3_close(copy);
+	assert_int_equal(copies("two.db.before-mod-1-2", path, sizeof(path)), 1); /* and nothing beside it */
+}
+
+static void a_migration_that_fails_leaves_the_database_as_it_was(void **state)
+{
+	(void)state;
+	char path[512];
+	static const char *const first[] = { "CREATE TABLE u (n)", NULL };
+	static const char *const wrong[] = { "CREATE TABLE u (n)", "ALTER TABLE u ADD COLUMN m; DELETE FROM u", "SELECT no_such_thing", NULL };
+	struct sqlite3 *handle = db_get(db, "mod", "three.db", first);
+	assert_non_null(handle);
+	assert_int_equal(sqlite3_exec(handle, "INSERT INTO u VALUES (7)", NULL, NULL, NULL), SQLITE_OK);
+	for (int i = 0; i < 3; i++) {
+		assert_null(db_get(db, "mod", "three.db", wrong));
+		assert_int_equal(count(handle, "SELECT version FROM schema_version"), 1);
+		assert_int_equal(count(handle, "SELECT sum(n) FROM u"), 7);
+		assert_int_equal(count(handle, "SELECT count(*) FROM pragma_table_info('u')"), 1);
+		assert_int_equal(copies("three.db.before-mod-1-", path, sizeof(path)), 1);
+	}
+}
+
+static void without_a_copy_nothing_is_changed(void **state)
+{
+	(void)state;
+	char path[512], name[300];
+	static const char *const first[] = { "CREATE TABLE u (n)", NULL };
+	static const char *const second[] = { "CREATE TABLE u (n)", "DROP TABLE u", NULL };
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0'; /* no file can be called so */
+	assert_non_null(db_get(db, name, "four.db", first));
+	assert_null(db_get(db, name, "four.db", second));
+	assert_int_equal(count(db_get(db, name, "four.db", first), "SELECT count(*) FROM u"), 0);
+	assert_int_equal(copies("four.db.before", path, sizeof(path)), 0);
 }
 
 static void file_names_with_a_slash_and_damaged_files_are_refused(void **state)
@@ -232,6 +326,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(migrations_run_once_and_in_order),
+		cmocka_unit_test(a_copy_is_made_before_tables_with_data_change_and_few_are_kept),
+		cmocka_unit_test(a_migration_that_fails_leaves_the_database_as_it_was),
+		cmocka_unit_test(without_a_copy_nothing_is_changed),
 		cmocka_unit_test(tables_of_a_newer_server_are_refused),
 		cmocka_unit_test(file_names_with_a_slash_and_damaged_files_are_refused),
 		cmocka_unit_test(writes_are_on_disk_when_they_are_delivered_and_a_failed_one_stands_alone),
