@@ -44,6 +44,7 @@ int site_ask(struct site *site, json_t *request, json_t *lines, char **why)
 	size_t len = strlen(text);
 	text[len] = '\n'; /* where the NUL was */
 	ctl_send(&site->sock, text, len + 1);
+	explicit_bzero(text, len); /* there may be passwords in it */
 	free(text);
 	while (status < 0 && ctl_receive(&site->sock, &line) > 0) {
 		json_t *object = json_loads(line, 0, NULL);

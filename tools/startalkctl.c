@@ -14,6 +14,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "tools/ctl_import.h"
 #include "tools/ctl_module.h"
 #include "tools/ctl_restart.h"
 #include "tools/ctl_restore.h"
@@ -56,6 +57,11 @@ static const struct known {
 	  { "do", "name" },
 	  "user add|passwd|enable|disable|delete NAME, user list",
 	  "Changes or lists accounts.",
+	  SHOW_LINES },
+	{ "user",
+	  { NULL },
+	  "user import FILE [--dry-run] [--update] [--domain NAME]",
+	  "Adds the accounts of a CSV file or a table dump.",
 	  SHOW_LINES },
 	{ "module",
 	  { NULL },
@@ -412,6 +418,10 @@ static int run(const struct command_line *line)
 	bool help = name && strcmp(name, "help") == 0;
 	if (name && strcmp(name, "user") == 0 && add_password(line->request) < 0) {
 		return EXIT_USAGE;
+	}
+	const char *what = json_string_value(json_object_get(line->request, "do"));
+	if (name && strcmp(name, "user") == 0 && what && strcmp(what, "import") == 0) {
+		return ctl_import(&line->place, line->request, line->json);
 	}
 	if (takes_words(line->known) && json_object_size(line->request) > 1) {
 		misuse("module takes no options; those of a module are written KEY=VALUE", NULL);

@@ -119,11 +119,16 @@ static void log_request(struct stk_module *module, const json_t *root, const str
 static void wipe(json_t *value)
 {
 	const char *key;
+	size_t i;
 	json_t *member;
 	json_object_foreach (value, key, member) {
-		if (json_is_string(member)) {
-			explicit_bzero((char *)(uintptr_t)json_string_value(member), json_string_length(member));
-		}
+		wipe(member);
+	}
+	json_array_foreach (value, i, member) {
+		wipe(member);
+	}
+	if (json_is_string(value)) {
+		explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
 	}
 }
 

@@ -48,15 +48,25 @@ void account_end(const struct accounts *accounts, struct stk_answer *answer, con
 	}
 }
 
-void account_free_args(json_t *args)
+static void wipe(json_t *value)
 {
 	const char *key;
+	size_t i;
 	json_t *member;
-	json_object_foreach (args, key, member) {
-		if (json_is_string(member)) {
-			explicit_bzero((char *)(uintptr_t)json_string_value(member), json_string_length(member));
-		}
+	json_object_foreach (value, key, member) {
+		wipe(member);
 	}
+	json_array_foreach (value, i, member) {
+		wipe(member);
+	}
+	if (json_is_string(value)) {
+		explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
+	}
+}
+
+void account_free_args(json_t *args)
+{
+	wipe(args);
 	json_decref(args);
 }
 
@@ -423,15 +433,17 @@ static void run_user(struct stk_module *module, const char *text, struct stk_ans
 		begin_edit(accounts, args, (enum verb)verb, answer);
 	} else if (word && strcmp(word, "list") == 0) {
 		begin_listing(accounts, answer);
+	} else if (word && strcmp(word, "import") == 0) {
+		import_run(accounts, args, answer);
 	} else {
-		account_end(accounts, answer, "user can add, passwd, enable, disable, delete and list");
+		account_end(accounts, answer, "user can add, passwd, enable, disable, delete, list and import");
 	}
 	account_free_args(args);
 }
 
 int accounts_provide(struct accounts *accounts)
 {
-	static const struct stk_command user = { sizeof(user), "user add|passwd|enable|disable|delete NAME, user list",
+	static const struct stk_command user = { sizeof(user), "user add|passwd|enable|disable|delete NAME, user list, user import FILE",
 						 "Changes or lists accounts.", run_user };
 	static const struct stk_command doctor = { sizeof(doctor), "doctor NAME", "Why a user cannot log in.",
 						   doctor_run };

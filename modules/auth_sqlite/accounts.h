@@ -55,6 +55,11 @@ void account_end(const struct accounts *accounts, struct stk_answer *answer, con
 /* Strings of a request may be passwords: wipes and frees. */
 void account_free_args(json_t *args);
 
+/* ---- import.c ---- */
+
+/* user import: ARGS has users [line, name, password, salt, enabled], dry-run and update. */
+void import_run(struct accounts *accounts, const json_t *args, struct stk_answer *answer);
+
 /* ---- doctor.c ---- */
 
 void doctor_run(struct stk_module *module, const char *args, struct stk_answer *answer);

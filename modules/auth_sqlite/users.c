@@ -215,6 +215,54 @@ int users_delete(struct sqlite3 *db, const char *folded, const char *domain)
 	return rc < 0 ? rc : sqlite3_changes(db) ? 0 : -ENOENT;
 }
 
+/* ---- imported ---- */
+
+static int bind_row(struct sqlite3 *db, const char *sql, const struct user_row *row)
+{
+	sqlite3_stmt *stmt = prepare(db, sql);
+	if (stmt) {
+		sqlite3_bind_text(stmt, 1, row->folded, -1, SQLITE_STATIC);
+		sqlite3_bind_text(stmt, 2, row->domain, -1, SQLITE_STATIC);
+		sqlite3_bind_text(stmt, 3, row->with_password ? row->password : NULL, -1, SQLITE_STATIC);
+		sqlite3_bind_text(stmt, 4, row->with_password ? row->salt : NULL, -1, SQLITE_STATIC);
+		sqlite3_bind_int(stmt, 5, row->enabled);
+		if (sqlite3_bind_parameter_count(stmt) >= 6) {
+			sqlite3_bind_text(stmt, 6, row->name, -1, SQLITE_STATIC);
+		}
+	}
+	return finish(db, stmt);
+}
+
+static bool is_same(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+int users_put(struct sqlite3 *db, const struct user_row *row, bool update)
+{
+	struct user user;
+	int found = users_find(db, row->folded, row->domain, &user);
+	bool same_password = !row->with_password || (is_same(user.password, row->password) && is_same(user.salt, row->salt));
+	bool same_enabled = !row->with_enabled || user.enabled == row->enabled;
+	users_fini(&user);
+	if (found < 0 || (found > 0 && !update)) {
+		return found < 0 ? found : -EEXIST;
+	}
+	int rc = 0;
+	if (found == 0) {
+		rc = bind_row(db, "INSERT INTO users (domain, password, pwd_salt, enabled, username) VALUES (?2, ?3, ?4, ?5, ?6)", row);
+		rc = rc < 0 ? rc : users_refold(db, sqlite3_last_insert_rowid(db), row->folded);
+		return rc < 0 ? rc : USERS_ADDED;
+	}
+	if (!same_password) {
+		rc = bind_row(db, "UPDATE users SET password = ?3, pwd_salt = ?4 WHERE folded = ?1 AND domain = ?2 AND ?5 IS NOT NULL", row);
+	}
+	if (rc == 0 && !same_enabled) {
+		rc = bind_row(db, "UPDATE users SET enabled = ?5 WHERE folded = ?1 AND domain = ?2", row);
+	}
+	return rc < 0 ? rc : same_password && same_enabled ? USERS_SAME : USERS_UPDATED;
+}
+
 /* ---- changes ---- */
 
 int64_t users_data_version(struct sqlite3 *db)

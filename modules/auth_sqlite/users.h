@@ -39,6 +39,18 @@ int users_set_password(struct sqlite3 *db, const char *folded, const char *domai
 int users_enable(struct sqlite3 *db, const char *folded, const char *domain, bool enabled);
 int users_delete(struct sqlite3 *db, const char *folded, const char *domain);
 
+/* An account as it is imported. */
+struct user_row {
+	char *name, *folded, *domain; /* as typed; as compared */
+	char *password, *salt;        /* a verifier, never a plain password; or NULL */
+	bool enabled;
+	bool with_password, with_enabled; /* an account that is there already gets them */
+};
+
+/* Adds it, or changes one that is there, when UPDATE. USERS_ADDED, USERS_UPDATED, USERS_SAME, -EEXIST, -errno. */
+enum { USERS_SAME, USERS_ADDED, USERS_UPDATED };
+int users_put(struct sqlite3 *db, const struct user_row *row, bool update);
+
 /* One row that has changed, or one that the server has to look at. */
 struct change {
 	struct change *next;
