@@ -493,7 +493,7 @@ def test_user_list_shows_all_in_the_order_of_names(server, connect):
 
 
 def test_user_refuses_what_it_does_not_know_and_bad_passwords(server, raw):
-    refused(server.ctl("user", "promote", "alice"), "user can add, passwd, enable, disable, delete and list")
+    refused(server.ctl("user", "promote", "alice"), "user can add, passwd, enable, disable, delete, list and import")
     refused(server.ctl("user"), "user can add")
     for text, why in (("\n", "is empty"), ("", "is empty"), ("x" * 1025, "longer than 1024"), ("a\0b\n", "has a NUL")):
         done = server.ctl("user", "passwd", "alice", input=text)
