@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,8 @@ static const char usage[] =
 	"      --dump-options NAME  the same for programs, parted by tabs; NAME core: all core sections\n"
 	"      --version       print the version\n"
 	"\n"
-	"SIGTERM stops the server, SIGHUP makes it read its configuration, certificate and key anew.\n";
+	"SIGTERM stops the server, SIGHUP makes it read its configuration, certificate and key anew,\n"
+	"SIGUSR1 open files that only grow anew (module audit).\n";
 
 enum action { ACTION_RUN, ACTION_CHECK, ACTION_PLAN, ACTION_HELP_MODULE, ACTION_DUMP_OPTIONS, ACTION_LIST, ACTION_DESCRIBE, ACTION_CHECK_STATE };
 
@@ -169,6 +171,7 @@ int main(int argc, char **argv)
 	}
 	prctl(PR_SET_DUMPABLE, 0); /* no passwords in core dumps */
 	umask(077);
+	signal(SIGUSR1, SIG_IGN); /* until it is watched */
 	crash_install();
 	handover_init();
 	notify_init();

@@ -204,6 +204,17 @@ int module_run_hooks(struct server *server, const struct stk_event *event)
 	return STK_PASS;
 }
 
+void module_audit(struct server *server, const struct stk_audit *entry)
+{
+	struct stk_event event = { .size = sizeof(event), .hook = STK_AUDIT, .audit = entry };
+	module_run_hooks(server, &event);
+}
+
+void stk_audit(struct stk_module *module, const struct stk_audit *entry)
+{
+	module_audit(module->server, entry);
+}
+
 const char *module_element_name(int element)
 {
 	static const char *const names[] = { "?", "iq", "message", "presence" };
@@ -214,7 +225,7 @@ const char *module_hook_name(int kind)
 {
 	static const char *const names[STK_HOOKS] = {
 		"session-bound", "session-available", "session-closed", "stanza-in", "stanza-out", "route", "sent", "delivered",
-		"session-eligible", "session-opened", "undelivered", "stored",
+		"session-eligible", "session-opened", "undelivered", "stored", "audit", "reopen",
 	};
 	return names[kind];
 }

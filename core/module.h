@@ -209,6 +209,8 @@ bool module_has_user(struct server *server, const char *bare);
 const struct mech *module_find_mech(const struct server *server, const char *name);
 /* Runs the hooks of EVENT; the first verdict that is not STK_PASS, or STK_PASS. */
 int module_run_hooks(struct server *server, const struct stk_event *event);
+/* See stk_audit(). */
+void module_audit(struct server *server, const struct stk_audit *entry);
 
 /* For what also runs without modules, in tests. */
 static inline const char *module_name(const struct stk_module *module)

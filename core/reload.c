@@ -40,8 +40,16 @@ struct reload {
 	struct change *changes;
 	conf_report_fn *report;
 	void *arg;
+	bool dry;
 	int rc;
 };
+
+static void audit(const struct reload *reload, const char *event, const char *reason)
+{
+	if (!reload->dry) {
+		module_audit(reload->server, &(struct stk_audit){ .size = sizeof(struct stk_audit), .event = event, .reason = reason });
+	}
+}
 
 __attribute__((format(printf, 2, 3))) static void tell(const struct reload *reload, const char *fmt, ...)
 {
@@ -50,6 +58,7 @@ __attribute__((format(printf, 2, 3))) static void tell(const struct reload *relo
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
+	audit(reload, "config", text);
 	reload->report(text, reload->arg);
 }
 
@@ -418,7 +427,7 @@ int server_reload(struct server *server, bool dry, conf_report_fn *report, void 
 	if (!dry) {
 		notify_reloading();
 	}
-	struct reload reload = { .server = server, .report = report, .arg = arg, .conf = conf_new() };
+	struct reload reload = { .server = server, .report = report, .arg = arg, .dry = dry, .conf = conf_new() };
 	reload.rc = reload.conf ? settings_load(server->config, reload.conf, &reload.settings, report, arg) : -ENOMEM;
 	if (reload.rc == 0) {
 		read_changes(&reload);
@@ -440,6 +449,7 @@ int server_reload(struct server *server, bool dry, conf_report_fn *report, void 
 		keep_conf(&reload);
 	}
 	int rc = reload.rc;
+	audit(&reload, "reload", rc < 0 ? "refused: everything stays as it was" : "done");
 	release(&reload);
 	log_tap(NULL, NULL); /* how it went is told by what is returned */
 	log_write(rc < 0 ? LOG_ERR : LOG_NOTICE, "reload: %s", rc < 0 ? "refused: everything stays as it was" : dry ? "checked only" : "done");

@@ -153,6 +153,8 @@ void sasl_note_refusal(const struct stk_session *session, const char *user, cons
 	bool whole = !user || strchr(user, '@');
 	int len = snprintf(bare, sizeof(bare), "%s%s%s", user ? user : session->claimed, whole ? "" : "@", whole ? "" : session->domain);
 	if (len < (int)sizeof(bare)) {
+		module_audit(session->server, &(struct stk_audit){ .size = sizeof(struct stk_audit), .event = "login-refused", .user = bare,
+		                                                   .address = session->address, .reason = why });
 		refusals_add(session->server->refusals, bare, session->address, session->secure, why, stk_now_ms());
 	}
 }

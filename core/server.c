@@ -227,7 +227,7 @@ int server_open(struct server *server, const char *config, const char *const *lo
 struct runner {
 	struct server *server;
 	struct ev_prepare prepare;
-	struct ev_signal term, interrupt, hangup, again;
+	struct ev_signal term, interrupt, hangup, again, reopen;
 	struct ev_child check; /* whether a restart would succeed; active while that is found out */
 	struct ev_timer bound;
 };
@@ -339,6 +339,14 @@ static void on_hangup(struct ev_loop *ev, struct ev_signal *signal, int events)
 	}
 }
 
+static void on_reopen(struct ev_loop *ev, struct ev_signal *signal, int events)
+{
+	(void)ev;
+	(void)events;
+	struct stk_event event = { .size = sizeof(event), .hook = STK_REOPEN };
+	module_run_hooks(((struct runner *)signal->data)->server, &event);
+}
+
 static void watch_signal(struct ev_loop *ev, struct ev_signal *watcher, int number, struct runner *runner,
                          void (*fn)(struct ev_loop *, struct ev_signal *, int))
 {
@@ -386,6 +394,7 @@ int server_run(struct server *server)
 	watch_signal(server->ev, &runner.interrupt, SIGINT, &runner, on_stop);
 	watch_signal(server->ev, &runner.hangup, SIGHUP, &runner, on_hangup);
 	watch_signal(server->ev, &runner.again, SIGUSR2, &runner, on_again);
+	watch_signal(server->ev, &runner.reopen, SIGUSR1, &runner, on_reopen);
 	ev_prepare_init(&runner.prepare, on_prepare);
 	runner.prepare.data = &runner;
 	ev_prepare_start(server->ev, &runner.prepare);
@@ -401,6 +410,8 @@ int server_run(struct server *server)
 	unwatch_signal(server->ev, &runner.interrupt);
 	unwatch_signal(server->ev, &runner.hangup);
 	unwatch_signal(server->ev, &runner.again);
+	unwatch_signal(server->ev, &runner.reopen);
+	signal(SIGUSR1, SIG_IGN); /* as at the start: whoever turns logs does not know that this is about to end */
 	log_write(LOG_NOTICE, "server: stopped");
 	return 0;
 }

@@ -266,6 +266,8 @@ int session_log_in(struct stk_session *session, const char *user)
 	session->login_at = stk_now_ms();
 	session->state = SESSION_LOGGED_IN;
 	session_set_deadline(session, session->server->settings->login.bind_timeout);
+	module_audit(session->server, &(struct stk_audit){ .size = sizeof(struct stk_audit), .event = "login", .user = session->bare,
+	                                                   .address = session->address, .reason = session->secure ? "inside TLS" : "without TLS" });
 	return 0;
 }
 
@@ -312,6 +314,11 @@ static void retire(struct stk_session *session, int code, const char *reason)
 			.size = sizeof(event), .hook = STK_SESSION_CLOSED, .session = session, .reason = code
 		};
 		module_run_hooks(server, &event);
+	}
+	if (session->bare) {
+		module_audit(server, &(struct stk_audit){ .size = sizeof(struct stk_audit), .event = "logout",
+		                                          .user = session->jid ? session->jid : session->bare, .address = session->address,
+		                                          .reason = reason, .code = code });
 	}
 	if (session->carrier) {
 		transport_end(session, code, reason);

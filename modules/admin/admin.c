@@ -99,6 +99,28 @@ static void fail_unknown(struct stk_module *module, const char *name, struct stk
 	answer_fail(answer, "there is no command '%s'; this server has %s", name, names.text);
 }
 
+void admin_by(const struct stk_answer *answer, char *text, size_t size)
+{
+	uid_t uid;
+	pid_t pid;
+	answer_peer(answer, &uid, &pid);
+	snprintf(text, size, "uid %d, pid %d", (int)uid, (int)pid);
+}
+
+/* Whoever only looks at the server leaves no trace. */
+static void audit_request(struct stk_module *module, const char *name, const char *text, const struct stk_answer *answer)
+{
+	static const char *const harmless[] = { "help", "status", "metrics", "sessions", "module" };
+	char by[64];
+	for (size_t i = 0; i < sizeof(harmless) / sizeof(*harmless); i++) {
+		if (strcmp(harmless[i], name) == 0) {
+			return;
+		}
+	}
+	admin_by(answer, by, sizeof(by));
+	stk_audit(module, &(struct stk_audit){ .size = sizeof(struct stk_audit), .event = "command", .by = by, .reason = text + 1 });
+}
+
 /* What is asked for, without what it is asked with: that may be a secret or a message. */
 static void log_request(struct stk_module *module, const json_t *root, const struct stk_answer *answer)
 {
@@ -112,6 +134,7 @@ static void log_request(struct stk_module *module, const json_t *root, const str
 		len += value ? (size_t)snprintf(text + len, sizeof(text) - len, " %s", value) : 0;
 	}
 	answer_peer(answer, &uid, &pid);
+	audit_request(module, json_string_value(json_object_get(root, "command")), text, answer);
 	stk_log(module, LOG_INFO, "command:%s (uid %d, pid %d)", text, (int)uid, (int)pid);
 }
 

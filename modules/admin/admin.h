@@ -33,6 +33,8 @@ void answer_end(struct stk_answer *answer, const char *error);
 void answer_fail(struct stk_answer *answer, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Who asked. */
 void answer_peer(const struct stk_answer *answer, uid_t *uid, pid_t *pid);
+/* The same as text (admin.c). */
+void admin_by(const struct stk_answer *answer, char *text, size_t size);
 
 /* ---- the module (admin.c) ---- */
 

@@ -447,6 +447,8 @@ static void run_notify(struct stk_module *module, const char *args, struct stk_a
 /* ---- kick ---- */
 
 struct kick {
+	struct stk_module *module;
+	char by[64];
 	int code;
 	const char *reason;
 	size_t count;
@@ -455,6 +457,9 @@ struct kick {
 static bool end_session(struct stk_session *session, void *arg)
 {
 	struct kick *kick = arg;
+	stk_audit(kick->module, &(struct stk_audit){ .size = sizeof(struct stk_audit), .event = "kick", .user = stk_session_jid(session),
+						     .address = stk_session_address(session), .by = kick->by, .reason = kick->reason,
+						     .code = kick->code });
 	stk_session_end(session, kick->code, kick->reason);
 	kick->count++;
 	return true;
@@ -465,7 +470,7 @@ static void kick(struct stk_module *module, const json_t *root, struct stk_answe
 	char jid[STK_JID_MAX + 1], bare[STK_JID_MAX + 1], text[STK_JID_MAX + 128];
 	json_int_t code = 201;
 	const json_t *wanted = json_object_get(root, "code"), *reason = json_object_get(root, "reason");
-	struct kick kick = { .reason = reason ? json_string_value(reason) : "kicked by an administrator" };
+	struct kick kick = { .module = module, .reason = reason ? json_string_value(reason) : "kicked by an administrator" };
 	if (wanted && !get_number(wanted, 100, 299, &code)) {
 		answer_end(answer, "the code is a number from 100 to 199 (the client connects again) or from 200 to "
 				   "299 (it does not)");
@@ -473,6 +478,7 @@ static void kick(struct stk_module *module, const json_t *root, struct stk_answe
 		answer_fail(answer, "the reason is a text of %d bytes at most", REASON_MAX);
 	} else if (find_user(module, json_object_get(root, "user"), answer, jid, bare)) {
 		kick.code = (int)code;
+		admin_by(answer, kick.by, sizeof(kick.by));
 		stk_sessions(module, jid, end_session, &kick);
 		snprintf(text, sizeof(text), "%zu session%s of %s ended", kick.count, plural(kick.count), jid);
 		(void)put(answer, json_pack("{s:I,s:s}", "sessions", (json_int_t)kick.count, "text", text));

@@ -62,6 +62,7 @@ struct state {
 	bool polling;
 	bool looking;   /* rows behind next_row have not been looked at since the start */
 	int64_t next_row;
+	int64_t audited; /* the last change that was told of */
 	bool again;     /* something was not written: look whether the file has changed or not */
 	bool dirty_log; /* a plain password may stand in the write-ahead log */
 	struct ended *ended; /* by JID, the longest ago first */
@@ -521,6 +522,17 @@ static void look(struct stk_module *module, void *arg)
 
 static void poll_table(struct stk_module *module, void *arg);
 
+/* Changes are read once more when what follows from them is not written yet. */
+static void audit_change(struct stk_module *module, const struct change *change)
+{
+	struct state *state = stk_data(module);
+	char bare[STK_JID_MAX + 1];
+	if (change->seq > state->audited && snprintf(bare, sizeof(bare), "%s@%s", change->username, change->domain) < (int)sizeof(bare)) {
+		state->audited = change->seq;
+		stk_audit(module, &(struct stk_audit){ .size = sizeof(struct stk_audit), .event = "account", .user = bare, .reason = change->what });
+	}
+}
+
 static void looked(struct stk_module *module, int status, void *arg)
 {
 	struct poll *poll = arg;
@@ -535,6 +547,7 @@ static void looked(struct stk_module *module, int status, void *arg)
 	}
 	for (const struct change *change = poll->changes; change && status == 0; change = change->next) {
 		if (change->username && change->domain) {
+			audit_change(module, change);
 			follow_name(module, change);
 			accounts_note(&state->accounts, change->username, change->domain, NULL);
 			end_sessions(module, change);

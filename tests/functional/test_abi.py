@@ -64,8 +64,8 @@ def test_comments_spaces_and_names_of_parameters_do_not_matter(tmp_path, change)
 ADDITIONS = {
     "a function": [("module.h", "void *stk_data(", "int stk_new_thing(struct stk_module *module);\nvoid *stk_data(")],
     "a field at the end of a struct that says its size": [("service.h", "struct stk_users {", "struct stk_new {\n\tuint32_t size;\n};\nstruct stk_users {"),
-                                                          ("module.h", "uint64_t mark;             /* STK_SENT, STK_DELIVERED */",
-                                                           "uint64_t mark;\n\tconst char *more;")],
+                                                          ("module.h", "const struct stk_audit *audit; /* STK_AUDIT */",
+                                                           "const struct stk_audit *audit;\n\tconst char *more;")],
     "a field of what was reserved": [("module.h", "void *reserved[4];", "int (*ready)(struct stk_module *module);\n\tvoid *reserved[3];")],
     "an option's field, whose table says its stride": [("module.h", "const char *const *names; /* ENUM: NULL-terminated */",
                                                         "const char *const *names;\n\tconst char *unit;")],

@@ -57,6 +57,8 @@ enum stk_hook {
 	STK_UNDELIVERED,       /* a message or presence that nobody can be given; reason is why, as -errno; session its sender, NULL: a module.
 	                        * STK_DONE or STK_LATER takes it over (keep it with _ref): then it is not sent back */
 	STK_STORED,            /* a message is on disk, as it was sent; session: NULL. All are told, also while the server stops */
+	STK_AUDIT,             /* something that operators have to be able to look up later: `audit` says what. session: NULL */
+	STK_REOPEN,            /* SIGUSR1: files that only grow have been moved aside, open them anew. session: NULL */
 	STK_HOOKS              /* how many there are */
 };
 
@@ -137,6 +139,17 @@ struct stk_match {
 	const char *domain;       /* of the stanza's `to`; NULL: any of the configuration's, none that a module serves */
 };
 
+/* What happened, and to whom. Strings but `event` may be NULL; never a credential. Borrowed for the call. */
+struct stk_audit {
+	uint32_t size;       /* sizeof(struct stk_audit) */
+	const char *event;   /* one word: "login", "login-refused", "logout", "kick", "account", "config", "reload", "command", or your own */
+	const char *user;    /* whom it is about: a JID, or what a client claims to be */
+	const char *address; /* of that user's client, "ADDRESS:PORT" */
+	const char *by;      /* who did it, when that was not the user: "uid 0, pid 77" */
+	const char *reason;  /* for people */
+	int code;            /* of StreamEnd; 0: none */
+};
+
 struct stk_event {
 	uint32_t size;
 	enum stk_hook hook;
@@ -144,6 +157,7 @@ struct stk_event {
 	struct stk_stanza *stanza; /* NULL for the session hooks */
 	int reason;                /* STK_SESSION_CLOSED: StreamEnd code, 0 when the peer went; STK_UNDELIVERED: -errno */
 	uint64_t mark;             /* STK_SENT, STK_DELIVERED */
+	const struct stk_audit *audit; /* STK_AUDIT */
 };
 
 struct stk_mech {
@@ -310,6 +324,8 @@ void stk_bounce(struct stk_session *session, struct stk_stanza *stanza, int erro
 int stk_iq(struct stk_module *module, struct stk_stanza *request, unsigned timeout_ms, stk_iq_fn *fn, void *arg);
 /* For the module that keeps messages: runs the STK_STORED hooks, since MESSAGE (borrowed) is on disk now. Since 0.1. */
 void stk_stored(struct stk_module *module, struct stk_stanza *message);
+/* Tells the STK_AUDIT hooks of ENTRY. Since 0.1. */
+void stk_audit(struct stk_module *module, const struct stk_audit *entry);
 /* Answers an IQ get or set with ANSWER from stk_stanza_result() (NULL: an empty result). -EALREADY: answered before. */
 int stk_reply(struct stk_stanza *request, struct stk_stanza *answer);
 /* Defers the answer: then return STK_LATER. Past TIMEOUT_MS the core answers remote-server-timeout. NULL: out of
