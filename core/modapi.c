@@ -171,10 +171,16 @@ int stk_sessions(struct stk_module *module, const char *jid, stk_session_fn *eac
 		}
 		return count;
 	}
+	struct folded folded;
 	if (stk_jid_parse(&parts, jid) < 0) {
 		return -EINVAL;
 	}
-	struct stk_session *session = parts.resource_len ? session_by_jid(server, jid) : session_of_user(server, jid);
+	struct stk_session *session = NULL;
+	if (parts.resource_len) {
+		session = session_by_jid(server, jid);
+	} else if (jid_fold_bare(jid, &parts, &folded) == 0) {
+		session = session_of_folded(server, &folded);
+	}
 	while (session) {
 		struct stk_session *next = parts.resource_len ? NULL : session->user_next;
 		count++;

@@ -278,6 +278,15 @@ void stk_stored(struct stk_module *module, struct stk_stanza *message)
 
 /* ---- in: login ---- */
 
+static const char *find_domain(const struct server *server, const char *folded)
+{
+	const char *const *each = server->settings->server.domains;
+	while (*each && strcmp(*each, folded) != 0) {
+		each++;
+	}
+	return *each;
+}
+
 static const char *serve_domain(const struct server *server, const char *domain)
 {
 	char folded[STK_JID_MAX + 1];
@@ -286,11 +295,7 @@ static const char *serve_domain(const struct server *server, const char *domain)
 	    stk_jid_fold(domain, folded, sizeof(folded)) < 0) {
 		return NULL;
 	}
-	const char *const *each = server->settings->server.domains;
-	while (*each && strcmp(*each, folded) != 0) {
-		each++;
-	}
-	return *each;
+	return find_domain(server, folded);
 }
 
 static struct stk_stanza *stream_header(const struct stk_session *session, const char *user)
@@ -317,6 +322,9 @@ static bool is_own(const struct stk_session *session, const char *from)
 	const char *own = session->bare ? session->bare : session->claimed;
 	const char *at = from[0] == '@' ? from + 1 : from; /* "@domain": a Welcome without user */
 	struct stk_jid parts;
+	if ((session->jid && strcmp(from, session->jid) == 0) || (session->bare && strcmp(from, session->bare) == 0)) {
+		return true;
+	}
 	if (!stk_jid_same_bare(at, own) || stk_jid_parse(&parts, at) < 0) {
 		return false;
 	}
@@ -422,28 +430,31 @@ static struct destination find_destination(const struct stk_session *session, co
 {
 	struct destination none = { .error = -EINVAL };
 	struct stk_jid parts;
-	char bare[STK_JID_MAX + 1], folded[STK_JID_MAX + 1];
+	struct folded bare;
+	char user[STK_JID_MAX + 1];
 	if (stk_jid_parse(&parts, to) < 0) {
 		return none;
 	}
-	bool own = strncmp(to, session->bare, strlen(session->bare)) == 0; /* the usual spelling, checked below */
-	if (own && (to[strlen(session->bare)] == '\0' || to[strlen(session->bare)] == '/')) {
+	size_t len = strlen(session->bare);
+	if (strncmp(to, session->bare, len) == 0 && (to[len] == '\0' || to[len] == '/')) { /* the usual spelling, checked below */
 		return (struct destination){ .domain = session->domain };
 	}
-	if (stk_jid_bare(to, bare, sizeof(bare)) < 0 || stk_jid_fold(bare, folded, sizeof(folded)) < 0) {
+	if (jid_fold_bare(to, &parts, &bare) < 0) {
 		return none;
 	}
-	const char *at = strchr(folded, '@');
-	const char *domain = serve_domain(session->server, at ? at + 1 : folded);
+	memcpy(user, bare.text, bare.len);
+	user[bare.len] = '\0';
+	const char *in = parts.node_len ? strchr(user, '@') + 1 : user;
+	const char *domain = find_domain(session->server, in);
 	if (!domain) {
-		domain = module_find_domain(session->server, at ? at + 1 : folded);
+		domain = module_find_domain(session->server, in);
 		return (struct destination){ .error = domain ? 0 : -EHOSTDOWN, .domain = domain };
 	}
-	bool foreign_resource = parts.resource_len && request && !stk_jid_same(bare, session->bare);
+	bool foreign_resource = parts.resource_len && request && !stk_jid_same_bare(to, session->bare);
 	if (foreign_resource && !session_by_jid(session->server, to)) {
 		return (struct destination){ .error = -ENOENT, .domain = domain };
 	}
-	bool there = !at || session_of_user(session->server, bare) || module_has_user(session->server, folded);
+	bool there = !parts.node_len || session_of_folded(session->server, &bare) || module_has_user(session->server, user);
 	return (struct destination){ .error = there ? 0 : -ENOENT, .domain = domain };
 }
 

@@ -117,30 +117,37 @@ struct stk_session *session_by_id(const struct server *server, uint64_t id)
 	return session;
 }
 
-static struct session_user *find_user(const struct server *server, const char *folded)
+static struct session_user *find_user(const struct server *server, const char *folded, size_t len)
 {
 	struct session_user *user = NULL;
-	HASH_FIND_STR(server->sessions.users, folded, user);
+	HASH_FIND(hh, server->sessions.users, folded, len, user);
 	return user;
+}
+
+struct stk_session *session_of_folded(const struct server *server, const struct folded *bare)
+{
+	struct session_user *user = find_user(server, bare->text, bare->len);
+	return user ? user->first : NULL;
 }
 
 struct stk_session *session_of_user(const struct server *server, const char *bare)
 {
-	char folded[STK_JID_MAX + 1], only[STK_JID_MAX + 1];
-	if (stk_jid_bare(bare, only, sizeof(only)) < 0 || stk_jid_fold(only, folded, sizeof(folded)) < 0) {
+	struct stk_jid parts;
+	struct folded folded;
+	if (stk_jid_parse(&parts, bare) < 0 || jid_fold_bare(bare, &parts, &folded) < 0) {
 		return NULL;
 	}
-	struct session_user *user = find_user(server, folded);
-	return user ? user->first : NULL;
+	return session_of_folded(server, &folded);
 }
 
 struct stk_session *session_by_jid(const struct server *server, const char *jid)
 {
 	struct stk_jid parts;
-	if (stk_jid_parse(&parts, jid) < 0 || !parts.resource_len) {
+	struct folded folded;
+	if (stk_jid_parse(&parts, jid) < 0 || !parts.resource_len || jid_fold_bare(jid, &parts, &folded) < 0) {
 		return NULL;
 	}
-	struct stk_session *session = session_of_user(server, jid);
+	struct stk_session *session = session_of_folded(server, &folded);
 	while (session && strcmp(session->resource, parts.resource) != 0) {
 		session = session->user_next;
 	}
@@ -158,11 +165,11 @@ static struct session_user *get_user(struct server *server, const char *bare)
 	if (stk_jid_fold(bare, folded, sizeof(folded)) < 0) {
 		return NULL;
 	}
-	struct session_user *user = find_user(server, folded);
+	size_t len = strlen(folded);
+	struct session_user *user = find_user(server, folded, len);
 	if (user) {
 		return user;
 	}
-	size_t len = strlen(folded);
 	user = calloc(1, sizeof(*user) + len + 1);
 	if (!user) {
 		return NULL;

@@ -10,6 +10,7 @@
 #include <ev.h>
 #include <uthash.h>
 
+#include "core/jid.h"
 #include "core/module.h"
 
 struct server;
@@ -76,6 +77,7 @@ void session_go_on(struct stk_session *session); /* what was read behind an answ
 struct stk_session *session_by_id(const struct server *server, uint64_t id);
 /* The first session of a bare JID (follow user_next), or NULL. */
 struct stk_session *session_of_user(const struct server *server, const char *bare);
+struct stk_session *session_of_folded(const struct server *server, const struct folded *bare); /* the same */
 struct stk_session *session_by_jid(const struct server *server, const char *jid);
 size_t session_users(const struct server *server); /* how many have a bound session */
 /* Starts the time that the session has for what comes next; 0: none. */
