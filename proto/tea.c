@@ -9,108 +9,103 @@
 #define TEA_DELTA 0x9e3779b9u
 #define TEA_ROUNDS 32
 #define TEA_BLOCK 8
-#define LANES 4   /* blocks in a vector; 128 bits are what every machine has */
-#define VECTORS 8 /* a batch of 32 blocks: any frame that is sent with TEA fits into one */
 
 /* A round waits for the one before it, so that a block alone leaves most of the machine idle. The blocks know nothing
- * of each other: a batch takes each round for all of them before the next. */
-typedef uint32_t vector __attribute__((vector_size(LANES * sizeof(uint32_t))));
-
-union words {
-	vector vectors[VECTORS];
-	uint32_t words[VECTORS * LANES];
-};
-
-/* Blocks by their first and their second words. */
-struct batch {
-	union words y, z;
-	size_t blocks, vectors;
-};
-
-static uint32_t get_word(const uint8_t *in)
-{
-	return (uint32_t)in[0] << 24 | (uint32_t)in[1] << 16 | (uint32_t)in[2] << 8 | in[3];
-}
-
-static void put_word(uint8_t *out, uint32_t word)
-{
-	out[0] = (uint8_t)(word >> 24);
-	out[1] = (uint8_t)(word >> 16);
-	out[2] = (uint8_t)(word >> 8);
-	out[3] = (uint8_t)word;
-}
-
-/* Fills BATCH with blocks of the N bytes IN, at least one; returns how many bytes they are. */
-static size_t get_batch(struct batch *batch, const uint8_t *in, size_t n)
-{
-	size_t blocks = n / TEA_BLOCK < VECTORS * LANES ? n / TEA_BLOCK : VECTORS * LANES;
-	batch->blocks = blocks;
-	batch->vectors = (blocks + LANES - 1) / LANES;
-	batch->y.vectors[batch->vectors - 1] = batch->z.vectors[batch->vectors - 1] = (vector){ 0 };
-	for (size_t i = 0; i < blocks; i++) {
-		batch->y.words[i] = get_word(in + i * TEA_BLOCK);
-		batch->z.words[i] = get_word(in + i * TEA_BLOCK + 4);
-	}
-	return blocks * TEA_BLOCK;
-}
-
-static void put_batch(const struct batch *batch, uint8_t *out)
-{
-	for (size_t i = 0; i < batch->blocks; i++) {
-		put_word(out + i * TEA_BLOCK, batch->y.words[i]);
-		put_word(out + i * TEA_BLOCK + 4, batch->z.words[i]);
-	}
-}
+ * of each other: a group of them takes each round together. */
 
 /* One half round; the key's words are zero and so do not show. */
-static inline vector mix(vector word, uint32_t sum)
+#define MIX(word, sum) (((word) << 4) ^ ((word) + (sum)) ^ ((word) >> 5))
+
+#define LOW_WORDS UINT64_C(0xffffffff)
+
+/* A and B are vectors of blocks; the second words lie in the upper halves on a machine whose numbers begin with what
+ * is least. There the words are to be turned round too. */
+#define LOW_OF(a, b) (((a) & LOW_WORDS) | ((b) << 32))
+#define HIGH_OF(a, b) (((a) >> 32) | ((b) & ~LOW_WORDS))
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define SWAP(word) ((word) << 24 | ((word) & 0xff00) << 8 | ((word) >> 8 & 0xff00) | (word) >> 24)
+#define FIRST LOW_OF
+#define SECOND HIGH_OF
+#define FRONT(y, z) LOW_OF(y, z)
+#define BACK(y, z) HIGH_OF(y, z)
+#else
+#define SWAP(word) (word)
+#define FIRST HIGH_OF
+#define SECOND LOW_OF
+#define FRONT(y, z) LOW_OF(z, y)
+#define BACK(y, z) HIGH_OF(z, y)
+#endif
+
+#define VECTORS 4 /* in a group */
+#define GROUP_MAX (VECTORS * 32)
+
+#define NAME(what) narrow_##what
+#define BYTES 16 /* what every machine has */
+#define TARGET
+#include "proto/tea_group.h"
+#undef NAME
+#undef BYTES
+#undef TARGET
+
+#if defined(__x86_64__)
+#define NAME(what) wide_##what
+#define BYTES 32
+#define TARGET __attribute__((target("avx2")))
+#include "proto/tea_group.h"
+#undef NAME
+#undef BYTES
+#undef TARGET
+#endif
+
+static const struct cipher {
+	size_t group; /* bytes */
+	void (*encrypt)(const uint8_t *in, uint8_t *out);
+	void (*decrypt)(const uint8_t *in, uint8_t *out);
+} narrow = { VECTORS * 16, narrow_encrypt, narrow_decrypt };
+
+static bool only_narrow;
+
+void tea_force_narrow(bool narrow_only)
 {
-	return (word << 4) ^ (word + sum) ^ (word >> 5);
+	only_narrow = narrow_only;
 }
 
-static void copy_tail(const uint8_t *in, size_t n, uint8_t *out)
+static const struct cipher *best_cipher(void)
 {
-	if (in != out && n) {
-		memcpy(out, in, n);
+#if defined(__x86_64__)
+	static const struct cipher wide = { VECTORS * 32, wide_encrypt, wide_decrypt };
+	if (__builtin_cpu_supports("avx2") && !only_narrow) {
+		return &wide;
+	}
+#endif
+	return &narrow;
+}
+
+static void run(void (*each)(const uint8_t *, uint8_t *), size_t group, const uint8_t *in, size_t n, uint8_t *out)
+{
+	for (; n >= group; in += group, out += group, n -= group) {
+		each(in, out);
+	}
+	size_t whole = n / TEA_BLOCK * TEA_BLOCK;
+	if (whole) {
+		uint8_t room[GROUP_MAX] = { 0 };
+		memcpy(room, in, whole);
+		each(room, room);
+		memcpy(out, room, whole);
+	}
+	if (in != out && n > whole) {
+		memcpy(out + whole, in + whole, n - whole);
 	}
 }
 
 void tea_encrypt(const uint8_t *in, size_t n, uint8_t *out)
 {
-	struct batch batch;
-	for (size_t size; n >= TEA_BLOCK; in += size, out += size, n -= size) {
-		size = get_batch(&batch, in, n);
-		uint32_t sum = 0;
-		for (int round = 0; round < TEA_ROUNDS; round++) {
-			sum += TEA_DELTA;
-			for (size_t i = 0; i < batch.vectors; i++) {
-				vector y = batch.y.vectors[i], z = batch.z.vectors[i];
-				y += mix(z, sum);
-				batch.y.vectors[i] = y;
-				batch.z.vectors[i] = z + mix(y, sum);
-			}
-		}
-		put_batch(&batch, out);
-	}
-	copy_tail(in, n, out);
+	const struct cipher *cipher = best_cipher();
+	run(cipher->encrypt, cipher->group, in, n, out);
 }
 
 void tea_decrypt(const uint8_t *in, size_t n, uint8_t *out)
 {
-	struct batch batch;
-	for (size_t size; n >= TEA_BLOCK; in += size, out += size, n -= size) {
-		size = get_batch(&batch, in, n);
-		uint32_t sum = TEA_DELTA * TEA_ROUNDS;
-		for (int round = 0; round < TEA_ROUNDS; round++) {
-			for (size_t i = 0; i < batch.vectors; i++) {
-				vector y = batch.y.vectors[i], z = batch.z.vectors[i];
-				z -= mix(y, sum);
-				batch.z.vectors[i] = z;
-				batch.y.vectors[i] = y - mix(z, sum);
-			}
-			sum -= TEA_DELTA;
-		}
-		put_batch(&batch, out);
-	}
-	copy_tail(in, n, out);
+	const struct cipher *cipher = best_cipher();
+	run(cipher->decrypt, cipher->group, in, n, out);
 }

@@ -2,6 +2,7 @@
 #ifndef STK_PROTO_TEA_H
 #define STK_PROTO_TEA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,5 +10,8 @@
  * bytes are copied as they are. IN and OUT, N bytes each, may be the same. */
 void tea_encrypt(const uint8_t *in, size_t n, uint8_t *out);
 void tea_decrypt(const uint8_t *in, size_t n, uint8_t *out);
+
+/* For tests: as on a machine without wide vectors. */
+void tea_force_narrow(bool narrow_only);
 
 #endif

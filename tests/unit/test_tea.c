@@ -159,5 +159,7 @@ int main(void)
 		cmocka_unit_test(many_blocks_at_a_time_are_the_same_as_one_by_one),
 		cmocka_unit_test(data_may_lie_at_any_address),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	tea_force_narrow(true);
+	return failed + cmocka_run_group_tests_name("with narrow vectors", tests, NULL, NULL);
 }
