@@ -102,9 +102,26 @@ void module_set_log(struct stk_module *module, const struct settings *settings)
 
 /* ---- registry ---- */
 
-static bool make_key(char *out, int element, const char *type, const char *xmlns, const char *domain)
+static char *put_part(char *at, const char *end, const char *text)
 {
-	return snprintf(out, KEY_MAX, "%d\n%s\n%s\n%s", element, type ? type : "\n", xmlns ? xmlns : "\n", domain ? domain : "") < KEY_MAX;
+	size_t len = strlen(text);
+	if (!at || len >= (size_t)(end - at)) {
+		return NULL;
+	}
+	memcpy(at, text, len);
+	at[len] = '\n';
+	return at + len + 1;
+}
+
+/* Returns the key's length; 0: there is no room for it, and so no such handler either. */
+static size_t make_key(char *out, int element, const char *type, const char *xmlns, const char *domain)
+{
+	const char *end = out + KEY_MAX;
+	*out = (char)('0' + element);
+	char *at = put_part(out + 1, end, type ? type : "\n"); /* which no type is */
+	at = put_part(at, end, xmlns ? xmlns : "\n");
+	at = put_part(at, end, domain ? domain : "");
+	return at ? (size_t)(at - out) : 0;
 }
 
 static struct handler *lookup(const struct module_registry *registry, int element, const char *type, const char *xmlns,
@@ -112,8 +129,9 @@ static struct handler *lookup(const struct module_registry *registry, int elemen
 {
 	char key[KEY_MAX];
 	struct registry_table *entry = NULL;
-	if (make_key(key, element, type, xmlns, domain)) {
-		HASH_FIND_STR(registry->handlers, key, entry);
+	size_t len = make_key(key, element, type, xmlns, domain);
+	if (len) {
+		HASH_FIND(hh, registry->handlers, key, len, entry);
 	}
 	return entry ? entry->handler : NULL;
 }
@@ -243,13 +261,12 @@ static int publish(struct module_registry *registry, struct stk_module *module)
 			          other->module->name);
 			return -EEXIST;
 		}
-		make_key(key, (int)handler->element, handler->type, handler->xmlns, handler->domain);
-		size_t len = strlen(key);
-		struct registry_table *entry = calloc(1, sizeof(*entry) + len + 1);
+		size_t len = make_key(key, (int)handler->element, handler->type, handler->xmlns, handler->domain);
+		struct registry_table *entry = calloc(1, sizeof(*entry) + len);
 		if (!entry) {
 			return -ENOMEM;
 		}
-		memcpy(entry->key, key, len + 1);
+		memcpy(entry->key, key, len);
 		entry->handler = handler;
 		HASH_ADD_KEYPTR(hh, registry->handlers, entry->key, len, entry);
 		if (!entry->hh.tbl) {
