@@ -17,7 +17,7 @@ struct delivery {
 	int best;   /* the highest priority among the recipient's available sessions; below 0: none is to get it */
 	bool all;   /* not only to those of the highest priority */
 	int count;  /* sessions that got it */
-	bool to_self;
+	struct stk_session *last; /* of the recipient's that were looked at */
 };
 
 static int hand_over(struct stk_module *module, struct stk_session *session, struct stk_stanza *stanza, uint64_t row)
@@ -37,6 +37,7 @@ static bool is_recipient(const struct delivery *delivery, const struct stk_sessi
 static bool find_best(struct stk_session *session, void *arg)
 {
 	struct delivery *delivery = arg;
+	delivery->last = session;
 	if (stk_session_available(session) && stk_session_priority(session) > delivery->best) {
 		delivery->best = stk_session_priority(session);
 	}
@@ -66,16 +67,24 @@ static bool send_full(struct stk_session *session, void *arg)
 static void send_to_recipient(struct delivery *delivery)
 {
 	const char *to = stk_stanza_to(delivery->parcel->stanza);
-	char bare[STK_JID_MAX + 1];
+	char room[STK_JID_MAX + 1];
+	const char *bare = to;
 	struct stk_jid jid;
-	if (stk_jid_parse(&jid, to) < 0 || stk_jid_bare(to, bare, sizeof(bare)) < 0) {
+	if (stk_jid_parse(&jid, to) < 0) {
 		return;
 	}
-	if (jid.resource_len && stk_sessions(delivery->module, to, send_full, delivery) > 0) {
-		return;
+	if (jid.resource_len) {
+		if (stk_sessions(delivery->module, to, send_full, delivery) > 0 || stk_jid_bare(to, room, sizeof(room)) < 0) {
+			return;
+		}
+		bare = room;
 	}
-	stk_sessions(delivery->module, bare, find_best, delivery);
-	stk_sessions(delivery->module, bare, send_one, delivery);
+	int sessions = stk_sessions(delivery->module, bare, find_best, delivery);
+	if (sessions == 1) {
+		send_one(delivery->last, delivery);
+	} else if (sessions > 1) {
+		stk_sessions(delivery->module, bare, send_one, delivery);
+	}
 }
 
 /* ---- own copies ---- */
@@ -96,7 +105,8 @@ static bool send_copy(struct stk_session *session, void *arg)
 	struct delivery *delivery = arg;
 	const struct stk_stanza *message = delivery->parcel->stanza;
 	char partner[STK_JID_MAX + 1];
-	if (session == delivery->origin || !stk_session_available(session) || (delivery->to_self && is_recipient(delivery, session)) ||
+	if (session == delivery->origin || !stk_session_available(session) ||
+	    (is_recipient(delivery, session) && stk_jid_same_bare(stk_stanza_from(message), stk_stanza_to(message))) ||
 	    stk_jid_bare(stk_stanza_to(message), partner, sizeof(partner)) < 0) {
 		return true;
 	}
@@ -127,13 +137,15 @@ static void send_receipt(struct stk_session *session, const struct parcel *parce
 	if (!(parcel->kind->flags & KIND_RECEIPT) || !text || !*text) {
 		return;
 	}
-	char time[24];
-	snprintf(time, sizeof(time), "%lld", (long long)parcel->time);
+	char time[24] = "";
+	if (parcel->time) {
+		snprintf(time, sizeof(time), "%lld", (long long)parcel->time);
+	}
 	struct stk_stanza *receipt = stk_stanza_new(STK_MESSAGE, "mstat", NULL);
 	stk_stanza_set_from(receipt, stk_session_jid(session));
 	stk_stanza_set_to(receipt, stk_session_bare(session));
 	struct stk_node *root = stk_stanza_edit(receipt);
-	stk_node_set(root, "msec_times", parcel->time ? time : stk_node_attr(stk_stanza_root(parcel->stanza), "msec_times"));
+	stk_node_set(root, "msec_times", *time ? time : stk_node_attr(stk_stanza_root(parcel->stanza), "msec_times"));
 	struct stk_node *told = stk_node_add(root, "body", NULL);
 	stk_node_set(told, "id", stk_node_attr(body, "id"));
 	stk_node_set(told, "msgType", "1");
@@ -165,7 +177,6 @@ void deliver_parcel(struct stk_module *module, struct stk_session *session, cons
 		return;
 	}
 	delivery.all = state->conf->deliver_to == DELIVER_ALL;
-	delivery.to_self = stk_jid_same_bare(sender, stk_stanza_to(parcel->stanza));
 	if (parcel->time) { /* a re-send: who should have it has it, or it waits in the archive */
 		if (session) {
 			send_receipt(session, parcel);

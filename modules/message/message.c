@@ -229,11 +229,16 @@ static int handle_message(struct stk_module *module, struct stk_session *session
 	return submit(module, session, stanza, kind);
 }
 
+/* Every message is stamped: without the C library's regard for formats. */
 static void stamp(struct stk_node *root)
 {
-	char now[24];
-	snprintf(now, sizeof(now), "%lld", (long long)stk_now_ms());
-	stk_node_set(root, "msec_times", now);
+	char now[24] = "", *at = now + sizeof(now) - 1;
+	int64_t rest = stk_now_ms(); /* a time long after 1970 */
+	do {
+		*--at = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (rest > 0);
+	stk_node_set(root, "msec_times", at);
 }
 
 /* The server's clock says when a message was sent, not the client's. */
