@@ -31,6 +31,10 @@ bool number_parse(const char *text, int64_t min, int64_t max, int64_t *number)
 	if (!digits || !*digits) {
 		return false;
 	}
+	/* up to 18 digits need no look at how much there is room for */
+	for (size_t i = 0; i < 18 && *digits >= '0' && *digits <= '9'; i++, digits++) {
+		sum = sum * 10 + (uint64_t)(*digits - '0');
+	}
 	for (; *digits; digits++) {
 		uint64_t digit = (uint64_t)(*digits - '0');
 		if (*digits < '0' || *digits > '9' || sum > (most - digit) / 10) {
