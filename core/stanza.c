@@ -21,6 +21,7 @@ struct stk_node {
 	struct stk_stanza *stanza;
 	struct stk_node *next, *children, *last_child;
 	struct attr *attrs, *last_attr;
+	uint64_t beginnings; /* of the attributes' names: see beginning() */
 	const char *name, *xmlns, *text;
 };
 
@@ -100,6 +101,24 @@ void stk_stanza_unref(struct stk_stanza *stanza)
 
 /* ---- reading ---- */
 
+/* A bit for the first two letters of a name. Most names that are looked for or set are not there yet, and this tells without
+ * comparing them with every other. */
+static uint64_t beginning(const char *name)
+{
+	unsigned letters = (unsigned char)name[0];
+	letters += name[0] ? 7u * (unsigned char)name[1] : 0;
+	return UINT64_C(1) << letters % 64;
+}
+
+static struct attr *find_attr(const struct stk_node *node, const char *name)
+{
+	struct attr *attr = node->beginnings & beginning(name) ? node->attrs : NULL;
+	while (attr && attr->name != name && (*attr->name != *name || strcmp(attr->name, name) != 0)) {
+		attr = attr->next;
+	}
+	return attr;
+}
+
 enum stk_element stk_stanza_element(const struct stk_stanza *stanza)
 {
 	return (enum stk_element)stanza->element;
@@ -162,18 +181,14 @@ const char *stk_node_text(const struct stk_node *node)
 
 const char *stk_node_attr(const struct stk_node *node, const char *name)
 {
-	for (const struct attr *attr = node ? node->attrs : NULL; attr; attr = attr->next) {
-		if (strcmp(attr->name, name) == 0) {
-			return attr->value;
-		}
-	}
-	return NULL;
+	const struct attr *attr = node ? find_attr(node, name) : NULL;
+	return attr ? attr->value : NULL;
 }
 
 const struct stk_node *stk_node_child(const struct stk_node *node, const char *name, const char *xmlns)
 {
 	for (const struct stk_node *child = node ? node->children : NULL; child; child = child->next) {
-		if ((!name || strcmp(child->name, name) == 0) &&
+		if ((!name || child->name == name || strcmp(child->name, name) == 0) &&
 		    (!xmlns || (child->xmlns && strcmp(child->xmlns, xmlns) == 0))) {
 			return child;
 		}
@@ -228,22 +243,8 @@ struct stk_node *node_add(struct stk_node *parent, const char *name, const char 
 	return node;
 }
 
-void node_set(struct stk_node *node, const char *name, const char *value)
+static void add_attr(struct stk_node *node, const char *name, const char *value)
 {
-	if (!node || !value) {
-		return;
-	}
-	assert(!node->stanza->sealed);
-	if (strcmp(name, "xmlns") == 0) {
-		node->xmlns = value;
-		return;
-	}
-	for (struct attr *attr = node->attrs; attr; attr = attr->next) {
-		if (strcmp(attr->name, name) == 0) {
-			attr->value = value;
-			return;
-		}
-	}
 	struct attr *attr = take(node->stanza, sizeof(*attr));
 	if (!attr) {
 		return;
@@ -255,6 +256,28 @@ void node_set(struct stk_node *node, const char *name, const char *value)
 		node->attrs = attr;
 	}
 	node->last_attr = attr;
+	node->beginnings |= beginning(name);
+}
+
+static bool is_xmlns(const char *name)
+{
+	return *name == 'x' && strcmp(name, "xmlns") == 0;
+}
+
+void node_set(struct stk_node *node, const char *name, const char *value)
+{
+	if (!node || !value) {
+		return;
+	}
+	assert(!node->stanza->sealed);
+	struct attr *attr = find_attr(node, name);
+	if (is_xmlns(name)) {
+		node->xmlns = value;
+	} else if (attr) {
+		attr->value = value;
+	} else {
+		add_attr(node, name, value);
+	}
 }
 
 void node_set_text(struct stk_node *node, const char *text)
@@ -280,11 +303,19 @@ void stk_node_set(struct stk_node *node, const char *name, const char *value)
 	if (!node || !value) {
 		return;
 	}
-	const char *own_name = keep(node->stanza, name);
 	const char *own_value = keep(node->stanza, value);
+	bool has_name = is_xmlns(name) || find_attr(node, name);
+	const char *own_name = has_name || node->stanza->failed ? name : keep(node->stanza, name);
 	if (!node->stanza->failed) {
 		node_set(node, own_name, own_value);
 	}
+}
+
+/* As stk_node_set; NAME is a constant. */
+static void set_constant(struct stk_node *node, const char *name, const char *value)
+{
+	const char *own_value = node && value ? keep(node->stanza, value) : NULL;
+	node_set(node, name, own_value);
 }
 
 void stk_node_set_text(struct stk_node *node, const char *text)
@@ -306,8 +337,8 @@ struct stk_stanza *stk_stanza_new(enum stk_element element, const char *type, co
 {
 	struct stk_stanza *stanza = stanza_new((int)element, element_name((int)element), NULL, STANZA_FIRST);
 	if (stanza) {
-		stk_node_set(&stanza->root, "type", type);
-		stk_node_set(&stanza->root, "id", id);
+		set_constant(&stanza->root, "type", type);
+		set_constant(&stanza->root, "id", id);
 	}
 	return stanza;
 }
@@ -395,12 +426,12 @@ struct stk_node *stk_stanza_edit(struct stk_stanza *stanza)
 
 void stk_stanza_set_from(struct stk_stanza *stanza, const char *jid)
 {
-	stk_node_set(stk_stanza_edit(stanza), "from", jid);
+	set_constant(stk_stanza_edit(stanza), "from", jid);
 }
 
 void stk_stanza_set_to(struct stk_stanza *stanza, const char *jid)
 {
-	stk_node_set(stk_stanza_edit(stanza), "to", jid);
+	set_constant(stk_stanza_edit(stanza), "to", jid);
 }
 
 struct stk_stanza *stk_stanza_result(const struct stk_stanza *request)

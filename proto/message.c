@@ -306,38 +306,6 @@ struct outgoing {
 	size_t n_headers, room; /* what all of it takes at most */
 };
 
-/* A node with a word on its attributes: looking for one that is not there would compare with every other. */
-struct attrs {
-	const struct stk_node *node;
-	uint64_t beginnings; /* a bit for the first two letters of each name */
-};
-
-static uint64_t beginning(const char *name)
-{
-	unsigned letters = (unsigned char)name[0];
-	letters += name[0] ? 7u * (unsigned char)name[1] : 0;
-	return UINT64_C(1) << letters % 64;
-}
-
-static bool note_beginning(const char *name, const char *value, void *arg)
-{
-	(void)value;
-	*(uint64_t *)arg |= beginning(name);
-	return true;
-}
-
-static struct attrs attrs_of(const struct stk_node *node)
-{
-	struct attrs attrs = { .node = node };
-	stk_node_attrs(node, note_beginning, &attrs.beginnings);
-	return attrs;
-}
-
-static const char *attr(const struct attrs *attrs, const char *name)
-{
-	return attrs->beginnings & beginning(name) ? stk_node_attr(attrs->node, name) : NULL;
-}
-
 static const struct type *find_type(const char *name, enum codec_side side)
 {
 	for (size_t i = 0; name && i < ARRAY_LEN(types) && types[i].name; i++) {
@@ -348,21 +316,21 @@ static const struct type *find_type(const char *name, enum codec_side side)
 	return NULL;
 }
 
-static int32_t client_type(const struct attrs *root, const struct attrs *body)
+static int32_t client_type(const struct stk_node *root, const struct stk_node *body)
 {
-	const char *type = attr(root, "client_type");
+	const char *type = stk_node_attr(root, "client_type");
 	int64_t number = type ? client_number(type) : 0;
 	if (!number && !number_parse(type, 1, CLIENT_TYPE_MAX, &number) &&
-	    !number_parse(attr(body, "maType"), 1, CLIENT_TYPE_MAX, &number)) {
+	    !number_parse(stk_node_attr(body, "maType"), 1, CLIENT_TYPE_MAX, &number)) {
 		return CLIENT_TYPE_DEFAULT;
 	}
 	return (int32_t)number;
 }
 
-static int64_t number_attr(const struct attrs *attrs, const char *name, int64_t min, int64_t max, int64_t otherwise)
+static int64_t number_attr(const struct stk_node *node, const char *name, int64_t min, int64_t max, int64_t otherwise)
 {
 	int64_t number;
-	return number_parse(attr(attrs, name), min, max, &number) ? number : otherwise;
+	return number_parse(stk_node_attr(node, name), min, max, &number) ? number : otherwise;
 }
 
 /* TEXT (may be NULL) as it will be sent. */
@@ -386,18 +354,18 @@ static struct sent_header *add_header(struct outgoing *out, int32_t number, cons
 	return header;
 }
 
-static void take_envelope(struct outgoing *out, const struct attrs *root)
+static void take_envelope(struct outgoing *out, const struct stk_node *root)
 {
 	static const char *const names[P_SENDJID + 1 - P_REALFROM] = { "realfrom", "realto",     "originfrom",
 								       "originto", "origintype", "sendjid" };
 	out->envelope[P_FROM] = take_text(out, sent_from(out->writing));
 	out->envelope[P_TO] = take_text(out, sent_to(out->writing));
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		out->envelope[P_REALFROM + i] = take_text(out, attr(root, names[i]));
+		out->envelope[P_REALFROM + i] = take_text(out, stk_node_attr(root, names[i]));
 	}
 }
 
-static void take_attributes(struct outgoing *out, const struct attrs *root, const struct attrs *body)
+static void take_attributes(struct outgoing *out, const struct stk_node *root, const struct stk_node *body)
 {
 	bool server = out->writing->context->side == CODEC_SERVER;
 	for (size_t i = 0; i < ARRAY_LEN(attributes); i++) {
@@ -406,10 +374,10 @@ static void take_attributes(struct outgoing *out, const struct attrs *root, cons
 			continue;
 		}
 		if (attributes[i].place == ON_ERROR) {
-			value = stk_node_attr(stk_node_child(root->node, "error", NULL), "code");
+			value = stk_node_attr(stk_node_child(root, "error", NULL), "code");
 			value = value ? value : "0";
 		} else {
-			value = attr(attributes[i].place == ON_BODY ? body : root, attributes[i].name);
+			value = stk_node_attr(attributes[i].place == ON_BODY ? body : root, attributes[i].name);
 		}
 		if (value) {
 			add_header(out, attributes[i].number, attributes[i].name, value);
@@ -452,7 +420,7 @@ static void take_others(struct outgoing *out, struct index *index)
 	}
 }
 
-static void take_headers(struct outgoing *out, const struct attrs *root, const struct attrs *body)
+static void take_headers(struct outgoing *out, const struct stk_node *root, const struct stk_node *body)
 {
 	struct writing *writing = out->writing;
 	size_t others = count_others(stk_stanza_payload(writing->stanza), writing->context->side);
@@ -531,26 +499,25 @@ static int send_message(const struct outgoing *out)
 
 int message_write(struct writing *writing)
 {
-	const struct stk_node *body_node = stk_node_child(writing->root, "body", NULL);
-	const struct attrs root = attrs_of(writing->root), body = attrs_of(body_node);
-	const struct type *type = find_type(attr(&root, "type"), writing->context->side);
-	if (!type || (!body_node && !type->bodiless)) {
+	const struct stk_node *root = writing->root, *body = stk_node_child(root, "body", NULL);
+	const struct type *type = find_type(stk_node_attr(root, "type"), writing->context->side);
+	if (!type || (!body && !type->bodiless)) {
 		return PASS_NOTHING;
 	}
-	const char *id = attr(&body, "id");
-	id = id || !body_node ? id : attr(&root, "id");
+	const char *id = stk_node_attr(body, "id");
+	id = id || !body ? id : stk_node_attr(root, "id");
 	struct outgoing out;
 	out.writing = writing;
 	out.room = NUMBERS_MAX * WIRE_NUMBER_MAX;
 	out.n_headers = 0;
 	out.signal = type->signal;
-	out.type = (int32_t)number_attr(&body, "msgType", INT32_MIN, INT32_MAX, MESSAGE_TYPE_TEXT);
-	out.client = client_type(&root, &body);
-	out.version = number_attr(&root, "client_ver", INT64_MIN, INT64_MAX, 0);
-	out.time = number_attr(&root, "msec_times", INT64_MIN, INT64_MAX, writing->context->now_ms);
+	out.type = (int32_t)number_attr(body, "msgType", INT32_MIN, INT32_MAX, MESSAGE_TYPE_TEXT);
+	out.client = client_type(root, body);
+	out.version = number_attr(root, "client_ver", INT64_MIN, INT64_MAX, 0);
+	out.time = number_attr(root, "msec_times", INT64_MIN, INT64_MAX, writing->context->now_ms);
 	out.id = take_text(&out, id ? id : "");
-	out.text = take_text(&out, body_node ? stk_node_text(body_node) : "");
-	take_envelope(&out, &root);
-	take_headers(&out, &root, &body);
+	out.text = take_text(&out, body ? stk_node_text(body) : "");
+	take_envelope(&out, root);
+	take_headers(&out, root, body);
 	return send_message(&out);
 }
