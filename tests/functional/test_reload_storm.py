@@ -70,6 +70,18 @@ def change_at_random(server, dice, admin):
         server.plugin(name, admin if text == "keep" else text)
 
 
+def test_a_module_that_comes_and_goes_forty_times_finds_everything_free_each_time(make_server, connect, tmp_path):
+    where = plugin.modules_dir(str(tmp_path / "modules"), "echo.c")
+    server = make_server(server=where)
+    alice = connect(server).login()
+    for number in range(40):
+        server.plugin("15-echo", "[echo]")
+        reload(server, number)
+        server.plugin("15-echo", None)
+        reload(server, number)
+    assert alice.ping().inner.value == "ping"
+
+
 @pytest.mark.skipif(is_sanitized(), reason="sanitizers keep what is freed")
 def test_a_module_that_takes_new_options_again_and_again_keeps_nothing_of_the_old(make_server):
     server = make_server()
