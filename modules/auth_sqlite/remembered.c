@@ -4,7 +4,6 @@
 
 #include "remembered.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,7 +150,7 @@ void remembered_keep(struct remembered *remembered, double seconds)
 
 static uint32_t end_of(const struct remembered *remembered, int64_t now)
 {
-	return (uint32_t)ceil((double)now / 1000 + remembered->keep);
+	return (uint32_t)((now + (int64_t)(remembered->keep * 1000) + 999) / 1000); /* rounded up */
 }
 
 bool remembered_check(struct remembered *remembered, const char *account, const char *stored, const char *salt, const char *password,

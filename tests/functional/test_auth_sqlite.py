@@ -282,7 +282,7 @@ def test_a_client_that_leaves_while_its_password_is_checked_harms_nobody(make_se
 
 def test_the_shipped_extension_makes_verifiers_for_the_command_line(server, connect):
     library = os.path.join(BUILD, "modules", "auth_sqlite", "startalk_password")
-    done = subprocess.run(["sqlite3", "-cmd", f".load {library}", server.path("state", "startalk.db"),
+    done = subprocess.run(["sqlite3", "-cmd", ".timeout 5000", "-cmd", f".load {library}", server.path("state", "startalk.db"),
                            "INSERT INTO users (username, password) VALUES ('carol', startalk_password('s3cret')); "
                            "SELECT startalk_password(NULL) IS NULL, startalk_password('x') <> startalk_password('x')"],
                           capture_output=True, text=True, timeout=20)
