@@ -349,7 +349,7 @@ static int run(struct import *import, const struct ctl_place *place)
 
 static void wipe(const json_t *string)
 {
-	if (string) {
+	if (json_is_string(string)) {
 		explicit_bzero((char *)(uintptr_t)json_string_value(string), json_string_length(string));
 	}
 }

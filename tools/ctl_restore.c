@@ -7,6 +7,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +30,8 @@ struct restore {
 	char dir[PATH_BYTES], fresh[PATH_BYTES + 16], aside[PATH_BYTES + 64];
 	bool exists; /* the state directory */
 	int lock;
-	struct stat owner; /* of the state directory, or of its parent */
+	char *user, *group; /* that the server becomes, or NULL */
+	struct stat owner;  /* of the state directory; when there is none that is the server's user, or its parent's owner */
 };
 
 /* ---- where ---- */
@@ -70,6 +73,8 @@ static int find_dir(const struct ctl_place *place, struct restore *restore)
 		dir = server.state_dir;
 	}
 	size_t len = dir ? set_dir(restore, dir) : 0;
+	restore->user = server.user ? strdup(server.user) : NULL;
+	restore->group = server.group ? strdup(server.group) : NULL;
 	option_free(&table, &server);
 	conf_free(&conf);
 	if (len < 2) {
@@ -100,6 +105,19 @@ static bool has_data(const char *dir)
 	return found;
 }
 
+static int find_owner(struct restore *restore)
+{
+	const struct passwd *user = restore->user ? getpwnam(restore->user) : NULL;
+	const struct group *group = restore->group ? getgrnam(restore->group) : NULL;
+	if ((restore->user && !user) || (restore->group && !group)) {
+		ctl_error("the server's user %s or group %s does not exist", restore->user, restore->group ? restore->group : "");
+		return EXIT_REFUSED;
+	}
+	restore->owner.st_uid = user ? user->pw_uid : restore->owner.st_uid;
+	restore->owner.st_gid = group ? group->gr_gid : user ? user->pw_gid : restore->owner.st_gid;
+	return EXIT_SUCCESS;
+}
+
 /* The lock is the server's: while it is ours none starts. It goes aside with the old directory. */
 static int lock_dir(struct restore *restore)
 {
@@ -113,7 +131,7 @@ static int lock_dir(struct restore *restore)
 		return EXIT_REFUSED;
 	}
 	if (!restore->exists) {
-		return EXIT_SUCCESS;
+		return find_owner(restore);
 	}
 	snprintf(path, sizeof(path), "%s/startalkd.lock", restore->dir);
 	restore->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -327,5 +345,7 @@ int ctl_restore(const struct ctl_place *place, const json_t *request, bool json)
 	if (restore.lock >= 0) {
 		close(restore.lock);
 	}
+	free(restore.user);
+	free(restore.group);
 	return status;
 }

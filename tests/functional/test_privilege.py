@@ -187,3 +187,24 @@ def test_a_key_that_others_can_read_is_named_with_what_to_do(server, name):
     os.chmod(key, 0o644)
     server.start()
     assert server.wait_log("warning .*chmod o= it").count(f"state/{name}: ") == 1
+
+
+@root_only
+def test_what_root_restores_belongs_to_the_server_s_user(become, connect):
+    server = become()
+    state = os.path.realpath(server.path("state"))
+    done = server.ctl("backup", f"{state}/b.tar")
+    assert done.returncode == 0, done
+    server.stop()
+    backup = shutil.copy(f"{state}/b.tar", server.folder)
+    user = pwd.getpwnam(USER)
+    for force in ([], ["--force"]):
+        if not force:
+            shutil.rmtree(state)
+        done = server.ctl("restore", backup, *force)
+        assert done.returncode == 0, done
+        for path in (state, *(f"{state}/{name}" for name in os.listdir(state))):
+            assert (os.stat(path).st_uid, os.stat(path).st_gid) == (user.pw_uid, user.pw_gid), path
+        server.start()
+        connect(server).login()
+        server.stop()

@@ -44,9 +44,8 @@ class Tree:
         return os.path.join(self.datadir, "man", f"man{section}", f"{name}.{section}")
 
     def modules(self):
-        """Those that have a template."""
-        names = [re.fullmatch(r"\d+-(\w+)\.conf", name) for name in os.listdir(self.plugindir)]
-        return sorted(match.group(1) for match in names if match)
+        """Those that have a page; not all have a template."""
+        return sorted(name[:-3] for name in os.listdir(self.moduledir) if os.path.exists(os.path.join(self.docdir, f"{name[:-3]}.md")))
 
     def run(self, *command, cwd=None, timeout=300):
         done = subprocess.run(command, env=self.env, cwd=cwd, capture_output=True, text=True, timeout=timeout)
