@@ -22,7 +22,8 @@ struct stk_auth {
 	struct stk_session *session;
 	bool challenged;         /* the client has to say more */
 	const struct mech *mech; /* NULL: none was found, or the module has ended the exchange */
-	double arrived; /* clock_now() */
+	double arrived;  /* clock_now() */
+	int64_t came_at; /* the same, ms since the epoch */
 	struct ev_timer later; /* until a failure is told */
 	char *id;              /* of the client's message, to be echoed */
 	char *user;            /* who tries, once the throttle counts it */
@@ -211,7 +212,7 @@ void stk_auth_succeed(struct stk_auth *auth, const char *user)
 		return;
 	}
 	end_try(auth, true);
-	session->login_at = (int64_t)(auth->arrived * 1000);
+	session->login_at = auth->came_at;
 	log_write(LOG_INFO, "login: %s: ok (%s%s)", session->bare, session->address, session->secure ? ", TLS" : "");
 	char *id = auth->id;
 	auth->id = NULL;
@@ -236,6 +237,7 @@ static struct stk_auth *new_auth(struct stk_session *session, const char *id)
 	}
 	auth->session = session;
 	auth->arrived = clock_now();
+	auth->came_at = stk_now_ms();
 	auth->id = strdup(id ? id : "0");
 	throttle_address(session->address, auth->address, sizeof(auth->address));
 	ev_timer_init(&auth->later, on_later, 0, 0);

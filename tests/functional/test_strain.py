@@ -55,12 +55,13 @@ def defer(client):
 
 def test_metrics_of_modules_are_listed_sorted_by_name(strained, connect):
     server = strained()
-    assert ok(server.ctl("metrics")) == "strain_asked 0\nstrain_back 0\nstrain_held 0\n"
+    listed = ok(server.ctl("metrics")).splitlines()
+    assert listed == sorted(listed) and set(listed) >= {"strain_asked 0", "strain_back 0", "strain_held 0"}
     client = connect(server).login()
     defer(client), defer(client)
     wait_for(lambda: metrics(server)["strain_asked"] == 2)
     assert metrics(server)["strain_held"] == 2
-    assert {line["help"] for line in lines(server.ctl("--json", "metrics"))} == {
+    assert {line["help"] for line in lines(server.ctl("--json", "metrics")) if line["name"].startswith("strain_")} == {
         "Requests so far", "Requests without an answer", "Jobs that came back"}
 
 
@@ -80,7 +81,7 @@ def test_metrics_go_with_their_module_and_start_anew(strained, connect):
     assert metrics(server)["strain_asked"] == 0
     server.plugin("90-strain", None)
     reload(server)
-    assert ok(server.ctl("metrics")) == ""
+    assert "strain" not in ok(server.ctl("metrics"))
 
 
 def test_status_tells_what_each_module_has_cost(strained, connect):
