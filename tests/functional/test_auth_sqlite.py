@@ -299,3 +299,11 @@ def test_a_damaged_database_is_named_and_refused(make_server):
         file.write(b"this is no database " * 1000)
     done = server.run()
     assert done.returncode == 1 and "startalk.db" in done.stderr and "not a database" in done.stderr
+
+
+def test_a_login_after_a_change_of_the_password_stays(server, connect):
+    before = connect(server).login()
+    server.sql("UPDATE users SET password = 'n3w' WHERE username = 'alice'")
+    before.expect_end(201)
+    after = connect(server).login("n3w")
+    after.ping()
