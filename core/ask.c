@@ -51,12 +51,6 @@ static void on_timeout(struct ev_loop *ev, struct ev_timer *timer, int events)
 	finish(timer->data, NULL, -ETIMEDOUT);
 }
 
-static bool is_request(const struct stk_stanza *stanza)
-{
-	const char *type = stk_stanza_element(stanza) == STK_IQ ? stk_stanza_type(stanza) : NULL;
-	return type && (strcmp(type, "get") == 0 || strcmp(type, "set") == 0);
-}
-
 static void link_ask(struct ask *ask, struct server *server, struct stk_session *session)
 {
 	ask->next = server->asks;
@@ -103,7 +97,7 @@ int stk_iq(struct stk_module *module, struct stk_stanza *request, unsigned timeo
 	int rc = 0;
 	if (!request || stanza_failed(request)) {
 		rc = -ENOMEM;
-	} else if (!fn || !is_request(request) || !stk_stanza_to(request) || !stk_stanza_edit(request)) {
+	} else if (!fn || !stanza_is_request(request) || !stk_stanza_to(request) || !stk_stanza_edit(request)) {
 		rc = -EINVAL;
 	} else if (module->state == MODULE_CLOSING) {
 		rc = -ECANCELED;

@@ -59,17 +59,14 @@ int stk_domain(struct stk_module *module, const char *domain)
 	    stk_jid_fold(domain, folded, sizeof(folded)) < 0) {
 		return -EINVAL;
 	}
-	const char *const *own = module->server->settings->server.domains;
-	while (*own && strcmp(*own, folded) != 0) {
-		own++;
-	}
+	bool own = settings_find_domain(module->server->settings, folded) != NULL;
 	const struct served *other = registry->domains;
 	while (other && (!module_counts(other->module) || strcmp(other->name, folded) != 0)) {
 		other = other->next;
 	}
-	if (*own || other) {
-		log_write(LOG_ERR, "module: %s: domain %s is served by %s%s already", module->name, folded, *own ? "the server" : "module ",
-		          *own ? "" : other->module->name);
+	if (own || other) {
+		log_write(LOG_ERR, "module: %s: domain %s is served by %s%s already", module->name, folded, own ? "the server" : "module ",
+		          own ? "" : other->module->name);
 		return -EEXIST;
 	}
 	size_t size = strlen(folded) + 1;

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <uthash.h>
 
 #include "core/ask.h"
+#include "core/clock.h"
 #include "core/crash.h"
 #include "core/job.h"
 #include "core/log.h"
@@ -46,9 +46,7 @@ static double accounted;
 
 static double read_clock(void)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9 - accounted;
+	return clock_now() - accounted;
 }
 
 double module_enter(const struct stk_module *module, const char *what)

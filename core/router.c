@@ -22,12 +22,6 @@
 
 /* ---- errors ---- */
 
-static bool is_request(const struct stk_stanza *stanza)
-{
-	const char *type = stk_stanza_type(stanza);
-	return stanza_element(stanza) == STK_IQ && type && (strcmp(type, "get") == 0 || strcmp(type, "set") == 0);
-}
-
 struct stanza_error {
 	int error; /* errno */
 	const char *code, *type, *condition, *text;
@@ -117,7 +111,7 @@ static bool is_taken_over(struct server *server, struct stk_session *sender, str
 
 void stk_bounce(struct stk_session *session, struct stk_stanza *stanza, int error)
 {
-	if (is_request(stanza)) {
+	if (stanza_is_request(stanza)) {
 		send_iq_error(session, stanza, error);
 	} else if (stk_stanza_element(stanza) != STK_IQ && !is_taken_over(session->server, session, stanza, error)) {
 		send_back(session, stanza, error);
@@ -278,15 +272,6 @@ void stk_stored(struct stk_module *module, struct stk_stanza *message)
 
 /* ---- in: login ---- */
 
-static const char *find_domain(const struct server *server, const char *folded)
-{
-	const char *const *each = server->settings->server.domains;
-	while (*each && strcmp(*each, folded) != 0) {
-		each++;
-	}
-	return *each;
-}
-
 static const char *serve_domain(const struct server *server, const char *domain)
 {
 	char folded[STK_JID_MAX + 1];
@@ -295,7 +280,7 @@ static const char *serve_domain(const struct server *server, const char *domain)
 	    stk_jid_fold(domain, folded, sizeof(folded)) < 0) {
 		return NULL;
 	}
-	return find_domain(server, folded);
+	return settings_find_domain(server->settings, folded);
 }
 
 static struct stk_stanza *stream_header(const struct stk_session *session, const char *user)
@@ -397,7 +382,7 @@ static void input_stream(struct stk_session *session, const struct stk_stanza *s
 		return;
 	default: break;
 	}
-	if (is_request(stanza)) {
+	if (stanza_is_request(stanza)) {
 		send_iq_error(session, stanza, -EHOSTUNREACH);
 	} else {
 		log_write(LOG_DEBUG, "router: %s: dropped before login", session->address);
@@ -445,7 +430,7 @@ static struct destination find_destination(const struct stk_session *session, co
 	memcpy(user, bare.text, bare.len);
 	user[bare.len] = '\0';
 	const char *in = parts.node_len ? strchr(user, '@') + 1 : user;
-	const char *domain = find_domain(session->server, in);
+	const char *domain = settings_find_domain(session->server->settings, in);
 	if (!domain) {
 		domain = module_find_domain(session->server, in);
 		return (struct destination){ .error = domain ? 0 : -EHOSTDOWN, .domain = domain };
@@ -461,7 +446,7 @@ static struct destination find_destination(const struct stk_session *session, co
 static void dispatch(struct stk_session *session, struct stk_stanza *stanza)
 {
 	struct server *server = session->server;
-	bool request = is_request(stanza);
+	bool request = stanza_is_request(stanza);
 	struct destination destination = find_destination(session, stk_stanza_to(stanza), request);
 	if (destination.error < 0) {
 		log_write(LOG_DEBUG, "router: %s: nobody at %s", session->address, stk_stanza_to(stanza));
@@ -515,7 +500,7 @@ static void input_stanza(struct stk_session *session, struct stk_stanza *stanza)
 		stk_session_end(session, 222, "login is over");
 		return;
 	}
-	bool request = is_request(stanza);
+	bool request = stanza_is_request(stanza);
 	if (element == STK_IQ && !request) {
 		if (!ask_answered(session, stanza)) {
 			log_write(LOG_DEBUG, "router: %s: an IQ that answers nothing", session->address);

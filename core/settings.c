@@ -131,6 +131,15 @@ bool settings_is_core(const char *name)
 	return settings_table(name).options != NULL;
 }
 
+const char *settings_find_domain(const struct settings *settings, const char *folded)
+{
+	const char *const *domain = settings->server.domains;
+	while (*domain && strcmp(*domain, folded) != 0) {
+		domain++;
+	}
+	return *domain;
+}
+
 int settings_log_level(const struct settings *settings)
 {
 	return LOG_ERR + settings->log.level;

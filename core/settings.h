@@ -85,6 +85,8 @@ bool settings_is_core(const char *name);
  * 0, or -EINVAL etc. with every fault reported. */
 int settings_load(const char *file, struct conf *conf, struct settings **settings, conf_report_fn *report, void *arg);
 void settings_free(struct settings **settings);
+/* The domain of the configuration that FOLDED is, or NULL. */
+const char *settings_find_domain(const struct settings *settings, const char *folded);
 int settings_log_level(const struct settings *settings); /* LOG_ERR .. LOG_DEBUG of syslog(3) */
 /* Is ITEM "NAME=LEVEL" with a level and a module of CONF? 0, or -EINVAL with ERR. */
 int settings_check_log(const struct conf *conf, const char *item, char *err, size_t errlen);

@@ -55,6 +55,12 @@ int stanza_element(const struct stk_stanza *stanza)
 	return stanza->element;
 }
 
+bool stanza_is_request(const struct stk_stanza *stanza)
+{
+	const char *type = stk_stanza_type(stanza);
+	return stanza_element(stanza) == STK_IQ && type && (strcmp(type, "get") == 0 || strcmp(type, "set") == 0);
+}
+
 struct arena *stanza_arena(struct stk_stanza *stanza)
 {
 	return stanza->arena;

@@ -23,6 +23,7 @@ struct stk_stanza *stanza_new(int element, const char *name, const char *xmlns, 
 /* A StreamEnd, sealed; NULL: out of memory. */
 struct stk_stanza *stanza_stream_end(int code, const char *reason);
 int stanza_element(const struct stk_stanza *stanza); /* with the values above */
+bool stanza_is_request(const struct stk_stanza *stanza); /* an IQ get or set: has to be answered */
 /* The stanza's arena: what is taken from it lives as long as the stanza. */
 struct arena *stanza_arena(struct stk_stanza *stanza);
 struct stk_node *stanza_root(struct stk_stanza *stanza);

@@ -115,17 +115,10 @@ static bool is_whole(const struct stk_transport *transport, const struct stk_pee
 static const char *find_domain(const struct server *server, const char *wanted)
 {
 	char folded[STK_JID_MAX + 1];
-	const char *const *domain = server->settings->server.domains;
 	if (!wanted) {
-		return *domain;
+		return server->settings->server.domains[0];
 	}
-	if (stk_jid_fold(wanted, folded, sizeof(folded)) < 0) {
-		return NULL;
-	}
-	while (*domain && strcmp(*domain, folded) != 0) {
-		domain++;
-	}
-	return *domain;
+	return stk_jid_fold(wanted, folded, sizeof(folded)) < 0 ? NULL : settings_find_domain(server->settings, folded);
 }
 
 static int make_session(struct stk_module *module, const struct stk_peer *peer, const char *domain, struct stk_session **out)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 
 #include "core/crash.h"
@@ -39,13 +40,6 @@ struct workers {
 	struct worker *threads;
 	unsigned wanted, count, lost; /* lost ones are not in count */
 };
-
-static double now(void)
-{
-	struct timespec time;
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static bool is_blocked(const struct workers *pool, const struct job *job)
 {
@@ -147,7 +141,7 @@ static void *run_worker(void *arg)
 			continue;
 		}
 		self->running = job;
-		self->since = now();
+		self->since = clock_now();
 		pthread_mutex_unlock(&pool->lock);
 		crash_enter(module_name(job->module), "job");
 		job->work(job->module, job->arg);
@@ -276,7 +270,7 @@ static void write_off(struct workers *pool, struct worker **at, const struct wor
  * one will have. */
 static double expire(struct workers *pool, const struct stk_module *module, const struct workers_watch *watch, double until)
 {
-	double moment = now(), next = INFINITY;
+	double moment = clock_now(), next = INFINITY;
 	struct worker **at = &pool->threads;
 	while (*at) {
 		const struct worker *worker = *at;
@@ -299,7 +293,7 @@ static double expire(struct workers *pool, const struct stk_module *module, cons
 double workers_expire(struct workers *pool, const struct workers_watch *watch)
 {
 	pthread_mutex_lock(&pool->lock);
-	double next = expire(pool, NULL, watch, INFINITY) - now();
+	double next = expire(pool, NULL, watch, INFINITY) - clock_now();
 	for (const struct job *job = pool->first; job; job = job->next) {
 		double limit = watch->limit(job->module, watch->arg);
 		next = limit > 0 && limit < next ? limit : next;
@@ -319,7 +313,7 @@ static bool is_running(const struct workers *pool, const struct stk_module *modu
 
 void workers_cancel(struct workers *pool, const struct stk_module *module, const struct workers_watch *watch, double bound)
 {
-	double until = now() + bound;
+	double until = clock_now() + bound;
 	pthread_mutex_lock(&pool->lock);
 	cancel_waiting(pool, module);
 	double next = expire(pool, module, watch, until);
