@@ -25,6 +25,9 @@ int socket_set(struct socket *sock, const char *path, double idle);
 /* For unload() only. Answers that commands still work on go nowhere from now on. NULL is accepted. */
 void socket_close(struct socket **sock);
 
+/* Whether nobody is there any more who could read. A client that has only said all that it had to say is not gone. */
+bool answer_is_gone(const struct stk_answer *answer);
+
 /* See <startalkd/service.h>; the table of service "answers" holds these. */
 int answer_line(struct stk_answer *answer, const char *json);
 void answer_wait(struct stk_answer *answer, void (*ready)(struct stk_answer *answer, void *arg), void *arg);

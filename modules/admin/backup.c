@@ -34,19 +34,21 @@
 #define PAUSE_MAX_MS 20          /* behind each step, so that others get at the disk */
 #define CHECK_OPS    100000      /* SQLite's instructions between looks whether to stop */
 #define KEY_MAX      1048576     /* bytes of a file that is no database */
+#define LOOK_MS      50          /* between two looks whether the caller is still there */
 #define TELL_MS      1000        /* between two lines of progress */
 #define SHA_BYTES    32
 
 struct backup {
 	struct stk_module *module;
 	struct stk_answer *answer; /* router thread; NULL: nobody is told any more */
+	int64_t told;              /* router thread */
 	pthread_t thread;
 	_Atomic bool cancelled;
 	char state_dir[PATH_BYTES], path[PATH_BYTES], part[PATH_BYTES + 8], copy[PATH_BYTES + 16];
 	char version[64];
 	/* the thread's */
 	int out, rc;
-	int64_t started, told;
+	int64_t started, looked;
 	uint64_t bytes;
 	json_t *files; /* of the manifest */
 	char error[PATH_BYTES + 512];
@@ -95,34 +97,52 @@ static int check_cancelled(struct backup *backup)
 
 /* ---- progress ---- */
 
-static void tell(struct stk_module *module, void *arg)
+static void tell(struct backup *backup)
 {
-	struct backup *backup = arg;
 	char text[sizeof(backup->progress)];
-	(void)module;
 	pthread_mutex_lock(&backup->lock);
 	memcpy(text, backup->progress, sizeof(text));
 	pthread_mutex_unlock(&backup->lock);
 	json_t *line = json_pack("{s:s}", "text", text);
 	char *json = line ? json_dumps(line, JSON_COMPACT) : NULL;
-	if (backup->answer && json && answer_line(backup->answer, json) == -EPIPE) {
-		atomic_store(&backup->cancelled, true); /* whoever wanted it is gone */
+	if (json) {
+		(void)answer_line(backup->answer, json); /* a slow reader misses one */
 	}
 	free(json);
 	json_decref(line);
 }
 
-static void show_progress(struct backup *backup, const char *name, int percent)
+static void look_after_caller(struct stk_module *module, void *arg)
 {
+	struct backup *backup = arg;
 	int64_t now = stk_now_ms();
-	if (now - backup->told < TELL_MS) {
+	(void)module;
+	if (!backup->answer) {
 		return;
 	}
-	backup->told = now;
+	if (answer_is_gone(backup->answer)) {
+		atomic_store(&backup->cancelled, true);
+	} else if (now - backup->told >= TELL_MS) {
+		backup->told = now;
+		tell(backup);
+	}
+}
+
+static void show(struct backup *backup)
+{
+	int64_t now = stk_now_ms();
+	if (now - backup->looked >= LOOK_MS) {
+		backup->looked = now;
+		(void)stk_post(backup->module, look_after_caller, backup);
+	}
+}
+
+static void show_progress(struct backup *backup, const char *name, const char *what, uint64_t done, uint64_t all)
+{
 	pthread_mutex_lock(&backup->lock);
-	snprintf(backup->progress, sizeof(backup->progress), "%s: %d %%", name, percent);
+	snprintf(backup->progress, sizeof(backup->progress), "%s: %s: %d %%", name, what, all ? (int)(100 * done / all) : 100);
 	pthread_mutex_unlock(&backup->lock);
-	(void)stk_post(backup->module, tell, backup);
+	show(backup);
 }
 
 /* ---- the archive ---- */
@@ -211,6 +231,7 @@ static int put_bytes(struct backup *backup, const char *name, int fd, uint64_t s
 			gnutls_hash(hash, data, (size_t)n);
 			rc = put(backup, data, (size_t)n);
 			left -= (uint64_t)n;
+			show_progress(backup, name, "written", size - left, size);
 		}
 	}
 	gnutls_hash_deinit(hash, digest);
@@ -275,8 +296,8 @@ static int copy_pages(struct backup *backup, const char *name, struct sqlite3 *s
 	while (rc == 0 && step != SQLITE_DONE) {
 		int64_t since = stk_now_ms();
 		step = sqlite3_backup_step(pages, STEP_PAGES);
-		int all = sqlite3_backup_pagecount(pages);
-		show_progress(backup, name, all ? (int)(100 - 100LL * sqlite3_backup_remaining(pages) / all) : 100);
+		uint64_t all = (uint64_t)sqlite3_backup_pagecount(pages), left = (uint64_t)sqlite3_backup_remaining(pages);
+		show_progress(backup, name, "copied", all - left, all);
 		bool good = step == SQLITE_OK || step == SQLITE_DONE;
 		rc = good ? check_cancelled(backup) : 0;
 		if (!good) {
@@ -293,7 +314,8 @@ static int copy_pages(struct backup *backup, const char *name, struct sqlite3 *s
 
 static int is_cancelled(void *arg)
 {
-	const struct backup *backup = arg;
+	struct backup *backup = arg;
+	show(backup);
 	return atomic_load(&backup->cancelled);
 }
 
@@ -569,7 +591,7 @@ static void begin(struct stk_module *module, const char *path, struct stk_answer
 	pthread_mutex_init(&backup->lock, NULL);
 	backup->module = module;
 	backup->answer = answer;
-	backup->started = backup->told = stk_now_ms();
+	backup->started = backup->looked = backup->told = stk_now_ms();
 	stk_status(module, &status);
 	snprintf(backup->version, sizeof(backup->version), "%s", status.version);
 	snprintf(backup->state_dir, sizeof(backup->state_dir), "%s", stk_state_dir(module));

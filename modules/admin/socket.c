@@ -5,6 +5,7 @@
 #include "admin.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -330,6 +331,13 @@ void answer_wait(struct stk_answer *answer, void (*ready)(struct stk_answer *, v
 	} else {
 		call_ready(answer);
 	}
+}
+
+bool answer_is_gone(const struct stk_answer *answer)
+{
+	const struct connection *connection = answer->connection;
+	struct pollfd look = { .fd = connection ? connection->fd : -1 }; /* a hang-up and an error are told unasked */
+	return !connection || connection->closing || poll(&look, 1, 0) > 0;
 }
 
 void answer_end(struct stk_answer *answer, const char *error)
