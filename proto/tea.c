@@ -37,7 +37,7 @@
 #endif
 
 #define VECTORS 4 /* in a group */
-#define GROUP_MAX (VECTORS * 32)
+#define GROUP_MAX (VECTORS * 64)
 
 #define NAME(what) narrow_##what
 #define BYTES 16 /* what every machine has */
@@ -55,29 +55,44 @@
 #undef NAME
 #undef BYTES
 #undef TARGET
+
+#define NAME(what) widest_##what
+#define BYTES 64
+#define TARGET __attribute__((target("avx512f,avx512bw")))
+#include "proto/tea_group.h"
+#undef NAME
+#undef BYTES
+#undef TARGET
 #endif
 
 static const struct cipher {
-	size_t group; /* bytes */
+	size_t bytes; /* of a vector */
 	void (*encrypt)(const uint8_t *in, uint8_t *out);
 	void (*decrypt)(const uint8_t *in, uint8_t *out);
-} narrow = { VECTORS * 16, narrow_encrypt, narrow_decrypt };
+} narrow = { 16, narrow_encrypt, narrow_decrypt };
 
-static bool only_narrow;
+static size_t widest_allowed = SIZE_MAX;
 
-void tea_force_narrow(bool narrow_only)
+void tea_limit_width(size_t bytes)
 {
-	only_narrow = narrow_only;
+	widest_allowed = bytes;
 }
 
-static const struct cipher *best_cipher(void)
+/* For N bytes: what does not fill half of the widest group is done in no more time by the next. */
+static const struct cipher *best_cipher(size_t n)
 {
 #if defined(__x86_64__)
-	static const struct cipher wide = { VECTORS * 32, wide_encrypt, wide_decrypt };
-	if (__builtin_cpu_supports("avx2") && !only_narrow) {
+	static const struct cipher wide = { 32, wide_encrypt, wide_decrypt };
+	static const struct cipher widest = { 64, widest_encrypt, widest_decrypt };
+	if (n > VECTORS * wide.bytes && widest.bytes <= widest_allowed && __builtin_cpu_supports("avx512f") &&
+	    __builtin_cpu_supports("avx512bw")) {
+		return &widest;
+	}
+	if (wide.bytes <= widest_allowed && __builtin_cpu_supports("avx2")) {
 		return &wide;
 	}
 #endif
+	(void)n;
 	return &narrow;
 }
 
@@ -100,12 +115,12 @@ static void run(void (*each)(const uint8_t *, uint8_t *), size_t group, const ui
 
 void tea_encrypt(const uint8_t *in, size_t n, uint8_t *out)
 {
-	const struct cipher *cipher = best_cipher();
-	run(cipher->encrypt, cipher->group, in, n, out);
+	const struct cipher *cipher = best_cipher(n);
+	run(cipher->encrypt, VECTORS * cipher->bytes, in, n, out);
 }
 
 void tea_decrypt(const uint8_t *in, size_t n, uint8_t *out)
 {
-	const struct cipher *cipher = best_cipher();
-	run(cipher->decrypt, cipher->group, in, n, out);
+	const struct cipher *cipher = best_cipher(n);
+	run(cipher->decrypt, VECTORS * cipher->bytes, in, n, out);
 }

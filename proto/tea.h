@@ -2,7 +2,6 @@
 #ifndef STK_PROTO_TEA_H
 #define STK_PROTO_TEA_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,7 +10,7 @@
 void tea_encrypt(const uint8_t *in, size_t n, uint8_t *out);
 void tea_decrypt(const uint8_t *in, size_t n, uint8_t *out);
 
-/* For tests: as on a machine without wide vectors. */
-void tea_force_narrow(bool narrow_only);
+/* For tests: as on a machine without vectors of more than BYTES; 16 is the least. */
+void tea_limit_width(size_t bytes);
 
 #endif

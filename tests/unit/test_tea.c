@@ -160,6 +160,8 @@ int main(void)
 		cmocka_unit_test(data_may_lie_at_any_address),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	tea_force_narrow(true);
-	return failed + cmocka_run_group_tests_name("with narrow vectors", tests, NULL, NULL);
+	tea_limit_width(32);
+	failed += cmocka_run_group_tests_name("with vectors of 32 bytes at most", tests, NULL, NULL);
+	tea_limit_width(16);
+	return failed + cmocka_run_group_tests_name("with vectors of 16 bytes", tests, NULL, NULL);
 }
