@@ -24,7 +24,7 @@ struct frame_room {
 /* Opens a ProtoHeader (IN, N bytes, without the prefix): undoes gzip or TEA. MSG and MSG_LEN get the serialised ProtoMessage,
  * which lies in IN or in ROOM and lives as long as the shorter of them. LIMIT bounds its size. 0, -EBADMSG
  * (WHY gets a constant text that names the fault), -EMSGSIZE (inflates past LIMIT), -ENOMEM; ROOM is to be freed in any case.
- * Thread-safe: zlib state is per thread. */
+ * Thread-safe: deflate states are per thread. */
 int frame_open(const uint8_t *in, size_t n, size_t limit, struct frame_room *room, const uint8_t **msg, size_t *msg_len, const char **why);
 
 /* Appends a whole frame, prefix included, that holds the serialised ProtoMessage MSG. 0, -ENOMEM, -EMSGSIZE: it would be 2 MiB or more. */
