@@ -547,12 +547,14 @@ static void on_io(struct ev_loop *ev, struct ev_io *io, int events)
 {
 	(void)ev;
 	struct conn *conn = io->data;
+	struct loop *loop = conn->loop;
 	if (events & EV_WRITE) {
-		loop_mark_dirty(conn->loop, conn);
+		loop_mark_dirty(loop, conn);
 	}
 	if (events & EV_READ) {
-		read_ready(conn);
+		read_ready(conn); /* it may be gone now */
 	}
+	loop_hand_on(loop);
 }
 
 /* ---- time ---- */

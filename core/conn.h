@@ -94,6 +94,7 @@ void loop_wait_turn(struct loop *loop, struct conn *conn, uint32_t turn); /* has
 void loop_wait_end(struct loop *loop, struct conn *conn);                 /* has conn_poll_end() called often */
 /* Sends EVENT to the router; it is weighed. */
 void loop_emit(struct loop *loop, struct event *event);
+void loop_hand_on(struct loop *loop); /* between two connections: what was read may be routed now */
 uint64_t loop_emitted(const struct loop *loop); /* weight of all events that were ever sent */
 bool loop_is_settled(const struct loop *loop, uint64_t emitted); /* has the router dealt with all events up to there? */
 bool loop_is_full(const struct loop *loop); /* enough is under way to the router */

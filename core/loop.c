@@ -82,6 +82,8 @@ struct loop {
 	uint64_t sent; /* mails put into the inbox so far */
 	uint64_t dealt; /* weight of the events dealt with; told in settled */
 	struct mail stop;
+	void (*batch_fn)(void *arg);
+	void *batch_arg;
 
 	/* Written by one, read by the other. */
 	alignas(CACHE_LINE) struct mailbox inbox;
@@ -282,6 +284,20 @@ void event_free(struct event *event)
 		stk_stanza_unref(event->stanza); /* the event lies in it */
 	} else {
 		free(event);
+	}
+}
+
+void loop_on_batch(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+	loop->batch_fn = fn;
+	loop->batch_arg = arg;
+}
+
+void loop_hand_on(struct loop *loop)
+{
+	if (loop->posted && loop->batch_fn) {
+		loop->posted = false;
+		loop->batch_fn(loop->batch_arg);
 	}
 }
 
@@ -671,6 +687,11 @@ static void flush(struct loop *loop)
 		link_remove(link);
 		conn_flush(LINK_OWNER(link, struct conn, dirty));
 	}
+}
+
+bool loop_work(struct loop *loop)
+{
+	return run_commands(loop);
 }
 
 bool loop_run(struct loop *loop)

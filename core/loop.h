@@ -76,6 +76,10 @@ struct loop *loop_new(struct ev_loop *ev, struct mailbox *events, const struct s
 
 /* All of the following are for the router's thread, and LOOP is the first loop. */
 
+/* FN(ARG) is called between two connections when a batch of events from LOOP waits for the router, so that stanzas are still in the
+ * processor's caches when they are routed and written. */
+void loop_on_batch(struct loop *loop, void (*fn)(void *arg), void *arg);
+
 /* Starts THREADS (LOOP_THREADS_MAX at most) loops more, among which new connections are spread. 0 or -errno. */
 int loop_start(struct loop *loop, unsigned threads);
 /* A socket bound to LISTEN's address, or -errno with ERR a text. Nobody can connect to it yet, unless it was handed over. */
@@ -94,6 +98,8 @@ void loop_deliver(struct loop *loop);
 /* One round of LOOP itself: commands, what connections have to write (once an iteration, so that frames share TCP segments), events. True:
  * there was anything. */
 bool loop_run(struct loop *loop);
+/* Only does the commands; what they send leaves with the next loop_run(). */
+bool loop_work(struct loop *loop);
 /* Limits and credentials of all loops from now on; connections that are open keep their credentials. */
 void loop_configure(struct loop *loop, const struct settings_limits *limits, struct tls_credentials *credentials);
 /* Calls EACH with the address ("ADDRESS:PORT") of each listener until it returns false. */

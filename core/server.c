@@ -253,6 +253,14 @@ static void on_prepare(struct ev_loop *ev, struct ev_prepare *prepare, int event
 	}
 }
 
+static void on_batch(void *arg)
+{
+	struct server *server = arg;
+	(void)router_run(server);
+	loop_deliver(server->loop);
+	(void)loop_work(server->loop);
+}
+
 static void on_bound(struct ev_loop *ev, struct ev_timer *timer, int events)
 {
 	(void)timer;
@@ -396,6 +404,7 @@ int server_run(struct server *server)
 	watch_signal(server->ev, &runner.again, SIGUSR2, &runner, on_again);
 	watch_signal(server->ev, &runner.reopen, SIGUSR1, &runner, on_reopen);
 	ev_prepare_init(&runner.prepare, on_prepare);
+	loop_on_batch(server->loop, on_batch, server);
 	runner.prepare.data = &runner;
 	ev_prepare_start(server->ev, &runner.prepare);
 	memory_watch_start(server);
