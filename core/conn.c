@@ -160,13 +160,14 @@ static size_t frame_limit(const struct conn *conn)
 
 static struct codec_context codec_of(const struct conn *conn, enum codec_side side)
 {
-	return (struct codec_context){ .self = conn->self, .now_ms = stk_now_ms(), .inflate_max = frame_limit(conn), .side = side };
+	return (struct codec_context){ .self = conn->self, .inflate_max = frame_limit(conn), .side = side };
 }
 
 static void send_stanza(struct conn *conn, const struct stk_stanza *stanza)
 {
 	struct buf *frame = &loop_scratch(conn->loop)->frame;
 	struct codec_context context = codec_of(conn, CODEC_SERVER);
+	context.now_ms = loop_scratch(conn->loop)->now_ms;
 	buf_consume(frame, frame->len);
 	int rc = codec_encode(&context, stanza, frame);
 	if (rc < 0) {
@@ -328,7 +329,7 @@ static double owes(const struct conn *conn, double now)
 static void charge(struct conn *conn, size_t n)
 {
 	const struct settings_limits *limits = loop_limits(conn->loop);
-	double now = clock_now(), before = owes(conn, now);
+	double now = loop_scratch(conn->loop)->now, before = owes(conn, now);
 	take_out(&conn->stanzas_at, now, 1, limits->stanza_rate);
 	take_out(&conn->bytes_at, now, (double)n, limits->byte_rate);
 	if (before < limits->rate_burst / 2) {
@@ -415,6 +416,7 @@ static size_t cut_frames(struct conn *conn, const uint8_t *data, size_t n)
 
 static void feed_frames(struct conn *conn, const uint8_t *data, size_t n)
 {
+	loop_scratch(conn->loop)->now = clock_now();
 	if (!conn->in.len) {
 		size_t used = cut_frames(conn, data, n);
 		data += used;

@@ -54,8 +54,10 @@ struct conn {
 	double end_at;
 };
 
-/* Buffers that a loop's connections borrow while bytes are in flight. */
+/* What a loop's connections borrow while bytes are in flight: buffers, and times that need no look at the clock for each frame. */
 struct conn_scratch {
+	double now;     /* clock_now() when what is being read was begun */
+	int64_t now_ms; /* stk_now_ms() when the commands that are being done were begun */
 	uint8_t *raw, *plain; /* CONN_RAW_SIZE, CONN_PLAIN_SIZE bytes */
 	struct buf frame;
 };

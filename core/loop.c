@@ -16,6 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <startalkd/module.h>
+
 #include "core/conn.h"
 #include "core/log.h"
 #include "core/pool.h"
@@ -667,6 +669,7 @@ static bool run_commands(struct loop *loop)
 		return false;
 	}
 	uint64_t done = atomic_load_explicit(&loop->done, memory_order_relaxed);
+	loop->scratch.now_ms = stk_now_ms();
 	while (mail) {
 		struct mail *next = mail->next;
 		run_mail(loop, mail);

@@ -14,7 +14,7 @@ enum codec_side { CODEC_CLIENT, CODEC_SERVER };
 /* What the codec needs to know of the connection. */
 struct codec_context {
 	const char *self;   /* the session's full JID (before bind the bare one), or NULL: supplies a missing from and to on server frames */
-	int64_t now_ms;     /* the clock, ms since the epoch: receivedTime, time_value, time_key, made-up ids */
+	int64_t now_ms;     /* for writing, the clock, ms since the epoch: receivedTime, time_value, time_key */
 	size_t inflate_max; /* bound on an inflated ProtoMessage */
 	enum codec_side side; /* who wrote the frame (decode), who writes it (encode) */
 };
