@@ -29,7 +29,7 @@ struct options {
 	int64_t port, users, sessions, concurrency, pairs, window, body, devices, sources, messages;
 	double rate, login_rate, seconds, warmup, settle, ping_every, limit;
 	int tls, kind, wrap; /* enums */
-	bool coalesce, marks;
+	bool coalesce, marks, bare, short_resource;
 };
 
 struct bench;
@@ -57,7 +57,8 @@ struct traffic {
 	enum load_kind kind;
 	struct flow *flows;
 	unsigned flow_count;
-	unsigned parts;  /* arrivals that a message causes: deliveries, and a receipt for chat */
+	unsigned parts;  /* arrivals that a message causes: deliveries, and a receipt */
+	bool receipts_wanted; /* a server sends them for chat, startalk-bare does not */
 	double rate;     /* messages a second; 0: closed loop */
 	bool on, primed; /* primed: a closed loop has begun */
 	uint64_t sent, delivered, receipts, gaps, reordered, altered, refused, lost, lost_receipts;
@@ -93,6 +94,7 @@ struct bench {
 	uint32_t serial;
 	unsigned run; /* tells our messages from those of another run */
 	int64_t next_look;
+	int64_t login_bound; /* microseconds that a login may take */
 	struct churn churn;
 	struct traffic traffic;
 	struct idle idle;

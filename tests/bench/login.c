@@ -85,15 +85,33 @@ static void send_auth(struct session *session)
 	session_send(session, frame);
 }
 
+/* Of startalk-bare, which sends back what it gets: the ping too. */
+static void begin_bare(struct session *session)
+{
+	char jid[BENCH_JID];
+	const struct options *options = &session->bench->options;
+	snprintf(jid, sizeof(jid), "%s%05u@%s/bare", options->prefix, session->user, options->domain);
+	session->jid = strdup(jid);
+	if (!session->jid) {
+		die("out of memory");
+	}
+	session->state = SESSION_PING;
+	session_send(session, frame_ping(&session->bench->codec, session->jid, ID_FIRST));
+}
+
 void login_connected(struct session *session)
 {
-	send_welcome(session);
+	if (session->bench->options.bare) {
+		begin_bare(session);
+	} else {
+		send_welcome(session);
+	}
 }
 
 void login_secured(struct session *session)
 {
 	if (session->bench->options.tls == TLS_DIRECT) {
-		send_welcome(session);
+		login_connected(session);
 	} else {
 		send_auth(session);
 	}
@@ -122,7 +140,9 @@ static void take_auth(struct session *session, const struct frame *frame)
 			     reason.data ? (const char *)reason.data : "");
 		return;
 	}
-	snprintf(resource, sizeof(resource), "V[200012]_P[PC64]_ID[%016x%016x]_C[1]_PB", bench->run, session->serial);
+	snprintf(resource, sizeof(resource),
+		 bench->options.short_resource ? "%016x%016x" : "V[200012]_P[PC64]_ID[%016x%016x]_C[1]_PB", bench->run,
+		 session->serial);
 	session->state = SESSION_BIND;
 	session_send(session, frame_bind(&bench->codec, resource));
 }
@@ -165,7 +185,7 @@ void login_frame(struct session *session, const struct frame *frame)
 	} else if (session->state == SESSION_BIND && signal == SIGNAL_IQ) {
 		take_bind(session, frame);
 	} else if (session->state == SESSION_PING && answers_ping) {
-		if (field_int(frame->inner, IQ_DEFINED_KEY) == KEY_RESULT) {
+		if (session->bench->options.bare || field_int(frame->inner, IQ_DEFINED_KEY) == KEY_RESULT) {
 			come_online(session);
 		} else {
 			session_fail(session, "the first ping was answered with an error; is the module ping on?");

@@ -114,7 +114,7 @@ static void put_traffic(struct json *json, const struct bench *bench, const stru
 	json_int(json, "messages", (int64_t)sample->delivered);
 	json_open(json, "latency_us");
 	json_histogram(json, "delivery", &traffic->delivery);
-	if (traffic->kind == KIND_CHAT) {
+	if (traffic->receipts_wanted) {
 		json_histogram(json, "receipt", &traffic->receipt);
 	}
 	json_close(json);
@@ -241,7 +241,7 @@ static void run_idle(struct bench *bench)
 	engine_ramp(bench, &idle_role, 0, half, false, sessions);
 	rss[1] = settled_rss(bench);
 	engine_ramp(bench, &idle_role, half, bench->stop ? 0 : count - half, false, sessions + half);
-	struct sample ramp = since(bench, &before);
+	struct sample logins = since(bench, &before);
 	rss[2] = settled_rss(bench);
 	struct sample sample = { 0 };
 	uint32_t held = bench->online;
@@ -262,9 +262,58 @@ static void run_idle(struct bench *bench)
 	json_int(&json, "pings", (int64_t)sample.pings);
 	if (server_pid(bench)) {
 		put_memory(&json, rss, half, count);
-		json_number(&json, "server_cpu_us_per_login", share(ramp.server_cpu * 1e6, count), 1);
+		json_number(&json, "server_cpu_us_per_login", share(logins.server_cpu * 1e6, count), 1);
 	}
 	end_result(&json, bench, &sample, "cpu_us_per_ping", sample.pings);
+}
+
+/* ---- storm ---- */
+
+static struct sample ramp(struct bench *bench, struct session **sessions, unsigned count)
+{
+	struct sample before = take_sample(bench);
+	engine_ramp(bench, &idle_role, 0, count, false, sessions);
+	return since(bench, &before);
+}
+
+static void put_storm(struct json *json, const char *name, const struct sample *sample, unsigned count)
+{
+	json_open(json, name);
+	json_number(json, "seconds", sample->seconds, 3);
+	json_number(json, "logins_per_s", share(count, sample->seconds), 1);
+	if (sample->server_cpu >= 0) {
+		json_number(json, "server_cpu_us_per_login", share(sample->server_cpu * 1e6, count), 1);
+	}
+	json_close(json);
+}
+
+/* All come at once, are cut at once, and all come back at once. */
+static void run_storm(struct bench *bench)
+{
+	unsigned count = (unsigned)bench->options.sessions;
+	need_users(bench, count);
+	struct session **sessions = calloc(count, sizeof(*sessions));
+	if (!sessions) {
+		die("out of memory");
+	}
+	bench->options.concurrency = count;
+	bench->login_bound = (int64_t)(bench->options.limit * 1e6);
+	struct sample first = ramp(bench, sessions, count), again = { .server_cpu = -1 };
+	if (!bench->stop) {
+		engine_run(bench, bench->options.settle);
+		while (bench->sessions) {
+			session_close(bench->sessions);
+		}
+		again = ramp(bench, sessions, count);
+	}
+	uint32_t held = bench->online;
+	free(sessions);
+	struct json json = begin_result(bench);
+	json_int(&json, "sessions", count);
+	json_int(&json, "held", held);
+	put_storm(&json, "first", &first, count);
+	put_storm(&json, "again", &again, count);
+	end_result(&json, bench, &again, "cpu_us_per_login", count);
 }
 
 /* ---- messages ---- */
@@ -279,8 +328,10 @@ static void finish_traffic(struct bench *bench, struct json *json, const struct 
 static void add_pairs(struct bench *bench, struct session **sessions)
 {
 	traffic_init(bench, (enum load_kind)bench->options.kind, bench->options.rate);
+	/* A bare echo has no receivers: what a sender sends comes back to it. */
+	int64_t step = bench->options.bare ? 1 : 2;
 	for (int64_t i = 0; i < bench->options.pairs && !bench->stop; i++) {
-		traffic_add(bench, sessions[2 * i], &sessions[2 * i + 1], 1);
+		traffic_add(bench, sessions[step * i], step == 2 ? &sessions[2 * i + 1] : NULL, step == 2);
 	}
 }
 
@@ -299,7 +350,8 @@ static struct sample run_traffic(struct bench *bench)
 static void run_chat(struct bench *bench)
 {
 	need_users(bench, 2 * bench->options.pairs);
-	struct session **sessions = bring_up(bench, &traffic_role, 0, 2 * bench->options.pairs, false);
+	int64_t wanted = (bench->options.bare ? 1 : 2) * bench->options.pairs;
+	struct session **sessions = bring_up(bench, &traffic_role, 0, wanted, false);
 	add_pairs(bench, sessions);
 	struct sample sample = run_traffic(bench);
 	free(sessions);
@@ -375,6 +427,7 @@ static void run_mixed(struct bench *bench)
 const struct mode modes[] = {
 	{ "login", "log in, again and again", run_login },
 	{ "idle", "hold sessions that only ping, for the server's memory", run_idle },
+	{ "storm", "log all in at once, cut all, log all in at once again", run_storm },
 	{ "ping", "sessions that ping", run_ping },
 	{ "chat", "messages from one of a pair to the other", run_chat },
 	{ "fanout", "messages from one user to all devices of another", run_fanout },

@@ -20,6 +20,7 @@ enum { IQ_ID = 4, IQ_DEFINED_KEY = 11, KEY_RESULT = 80, PRESENCE_BODY = 6, XMPP_
 
 struct flow {
 	uint32_t number, sent;
+	bool returns; /* the sender receives what it sent, or the answer to it */
 	uint64_t arrivals;
 	uint32_t receipt; /* number of the message whose receipt is to come next */
 	struct session *from;
@@ -65,7 +66,8 @@ void traffic_init(struct bench *bench, enum load_kind kind, double rate)
 	traffic->last = UINT64_MAX;
 	traffic->text_len = kind == KIND_NOTIFY ? (body > TOKEN_LEN ? body - TOKEN_LEN : 0) : body;
 	traffic->text = make_text(traffic->text_len);
-	traffic->parts = kind == KIND_CHAT; /* the receipt */
+	traffic->receipts_wanted = kind == KIND_CHAT && !bench->options.bare;
+	traffic->parts = traffic->receipts_wanted;
 }
 
 /* The JID of a session without its resource. */
@@ -86,19 +88,20 @@ void traffic_add(struct bench *bench, struct session *from, struct session **to,
 	}
 	traffic->flows = flows;
 	struct flow *flow = &flows[traffic->flow_count];
-	*flow = (struct flow){ .number = traffic->flow_count, .from = from };
+	const struct session *peer_of = to_count ? to[0] : from;
+	*flow = (struct flow){ .number = traffic->flow_count, .returns = !to_count, .from = from };
 	traffic->flow_count++;
 	switch (traffic->kind) {
 	case KIND_CHAT:
-		stencil_chat(&bench->codec, &flow->stencil, wrap, bare(from, own), bare(to[0], peer), traffic->text);
+		stencil_chat(&bench->codec, &flow->stencil, wrap, bare(from, own), bare(peer_of, peer), traffic->text);
 		break;
 	case KIND_NOTIFY:
-		stencil_notify(&bench->codec, &flow->stencil, wrap, bare(from, own), bare(to[0], peer), traffic->text);
+		stencil_notify(&bench->codec, &flow->stencil, wrap, bare(from, own), bare(peer_of, peer), traffic->text);
 		break;
 	case KIND_PING: stencil_ping(&bench->codec, &flow->stencil, wrap, from->jid); break;
 	}
 	if (traffic->kind == KIND_CHAT && bench->options.marks) {
-		stencil_mark(&bench->codec, &flow->mark, wrap, bare(to[0], peer), bare(from, own));
+		stencil_mark(&bench->codec, &flow->mark, wrap, bare(peer_of, peer), bare(from, own));
 	}
 	from->flow_number = (int32_t)flow->number;
 	for (unsigned i = 0; i < to_count; i++) {
@@ -290,7 +293,7 @@ static void on_frame(struct bench *bench, struct session *session, const struct 
 		return;
 	}
 	struct flow *flow = &traffic->flows[token.flow];
-	bool receives = session != flow->from || traffic->kind == KIND_PING;
+	bool receives = session != flow->from || flow->returns;
 	bool refused = frame->signal == SIGNAL_ERROR ||
 		       (frame->signal == SIGNAL_IQ && field_int(frame->inner, IQ_DEFINED_KEY) != KEY_RESULT);
 	if (session->flow_number != (int32_t)flow->number) {
@@ -370,8 +373,8 @@ void traffic_finish(struct bench *bench)
 	while (!all_arrived(traffic) && bench->now < traffic->last_arrival + DRAIN_QUIET &&
 	       engine_turn(bench, traffic->last_arrival + DRAIN_QUIET)) {
 	}
-	uint64_t receipts = traffic->kind == KIND_CHAT ? traffic->sent - traffic->refused : 0;
-	uint64_t deliveries = (traffic->sent - traffic->refused) * (traffic->parts - (traffic->kind == KIND_CHAT));
+	uint64_t receipts = traffic->receipts_wanted ? traffic->sent - traffic->refused : 0;
+	uint64_t deliveries = (traffic->sent - traffic->refused) * (traffic->parts - traffic->receipts_wanted);
 	traffic->lost = deliveries > traffic->delivered ? deliveries - traffic->delivered : 0;
 	traffic->lost_receipts = receipts > traffic->receipts ? receipts - traffic->receipts : 0;
 	fault_of(bench, traffic->lost,
@@ -386,6 +389,8 @@ void traffic_finish(struct bench *bench)
 	fault_of(bench, traffic->lost_marks, "marks were not delivered or have no receipt");
 	fault_of(bench, traffic->altered, "messages arrived with another text");
 	fault_of(bench, traffic->refused, "messages were refused");
-	say_last(bench);
-	say_last(bench);
+	if (!bench->options.bare) {
+		say_last(bench);
+		say_last(bench);
+	}
 }
