@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* startalk-bare: the work that a server cannot do without, by itself, as the measure of what it adds. This file reads the
- * command line; the loops are in bare_loops.c and bare_net.c. */
+/* startalk-bare: the work that a server cannot do without, by itself, as the measure of what it adds. This file reads
+ * the command line; the loops are in bare_loops.c and bare_net.c. */
 
 #include "tests/bench/bare.h"
 
@@ -13,23 +13,22 @@
 #include <string.h>
 #include <sys/resource.h>
 
-static const char usage[] =
-	"usage: startalk-bare MODE [OPTION]...\n\n"
-	"modes:\n"
-	"  sqlite   rows into a new database, in groups; each is on disk before the next begins\n"
-	"  pbkdf2   PBKDF2-HMAC-SHA-256\n"
-	"  echo     a TCP or TLS server that sends back what it gets, until standard input ends\n"
-	"  fan      the same, but what comes on the first connection goes to all\n\n"
-	"options:\n"
-	"  --like FILE        sqlite: a database of the archive, for tables and contents\n"
-	"  --dir DIR          sqlite: where the new one is made [.]\n"
-	"  --group N          sqlite: rows in a transaction [100]\n"
-	"  --threads N        pbkdf2: [1]\n"
-	"  --iterations N     pbkdf2: [4096]\n"
-	"  --seconds S        sqlite, pbkdf2: how long [5]\n"
-	"  --crt FILE, --key FILE   echo, fan: speak TLS with this certificate (PEM)\n"
-	"  --priorities TEXT  echo, fan: the GnuTLS priority string [NORMAL]\n"
-	"  --cpu N            run on this processor only\n";
+static const char usage[] = "usage: startalk-bare MODE [OPTION]...\n\n"
+			    "modes:\n"
+			    "  sqlite   rows into a new database, in groups; each is on disk before the next begins\n"
+			    "  pbkdf2   PBKDF2-HMAC-SHA-256\n"
+			    "  echo     a TCP or TLS server that sends back what it gets, until standard input ends\n"
+			    "  fan      the same, but what comes on the first connection goes to all\n\n"
+			    "options:\n"
+			    "  --like FILE        sqlite: a database of the archive, for tables and contents\n"
+			    "  --dir DIR          sqlite: where the new one is made [.]\n"
+			    "  --group N          sqlite: rows in a transaction [100]\n"
+			    "  --threads N        pbkdf2: [1]\n"
+			    "  --iterations N     pbkdf2: [4096]\n"
+			    "  --seconds S        sqlite, pbkdf2: how long [5]\n"
+			    "  --crt FILE, --key FILE   echo, fan: speak TLS with this certificate (PEM)\n"
+			    "  --priorities TEXT  echo, fan: the GnuTLS priority string [NORMAL]\n"
+			    "  --cpu N            run on this processor only\n";
 
 void bare_die(const char *fmt, ...)
 {
@@ -66,12 +65,18 @@ static void parse(struct bare_options *options, int argc, char **argv)
 {
 	enum { LIKE, DIR, GROUP, THREADS, ITERATIONS, SECONDS, CRT, KEY, PRIORITIES, CPU, HELP };
 	static const struct option known[] = {
-		{ "like", required_argument, NULL, LIKE },       { "dir", required_argument, NULL, DIR },
-		{ "group", required_argument, NULL, GROUP },     { "threads", required_argument, NULL, THREADS },
-		{ "iterations", required_argument, NULL, ITERATIONS }, { "seconds", required_argument, NULL, SECONDS },
-		{ "crt", required_argument, NULL, CRT },         { "key", required_argument, NULL, KEY },
-		{ "priorities", required_argument, NULL, PRIORITIES }, { "cpu", required_argument, NULL, CPU },
-		{ "help", no_argument, NULL, HELP },             { 0 },
+		{ "like", required_argument, NULL, LIKE },
+		{ "dir", required_argument, NULL, DIR },
+		{ "group", required_argument, NULL, GROUP },
+		{ "threads", required_argument, NULL, THREADS },
+		{ "iterations", required_argument, NULL, ITERATIONS },
+		{ "seconds", required_argument, NULL, SECONDS },
+		{ "crt", required_argument, NULL, CRT },
+		{ "key", required_argument, NULL, KEY },
+		{ "priorities", required_argument, NULL, PRIORITIES },
+		{ "cpu", required_argument, NULL, CPU },
+		{ "help", no_argument, NULL, HELP },
+		{ 0 },
 	};
 	int chosen;
 	while ((chosen = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -98,8 +103,9 @@ static void parse(struct bare_options *options, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct bare_options options = { .dir = ".", .group = 100, .threads = 1, .iterations = 4096, .seconds = 5,
-					.priorities = "NORMAL" };
+	struct bare_options options = {
+		.dir = ".", .group = 100, .threads = 1, .iterations = 4096, .seconds = 5, .priorities = "NORMAL"
+	};
 	struct rlimit limit;
 	parse(&options, argc, argv);
 	signal(SIGPIPE, SIG_IGN);

@@ -6,9 +6,9 @@
 
 struct bare_options {
 	const char *mode;
-	const char *like, *dir;  /* sqlite */
-	const char *crt, *key;   /* echo, fan: PEM; NULL: in clear */
-	const char *priorities;  /* GnuTLS */
+	const char *like, *dir; /* sqlite */
+	const char *crt, *key;  /* echo, fan: PEM; NULL: in clear */
+	const char *priorities; /* GnuTLS */
 	long group, threads, iterations;
 	double seconds;
 };

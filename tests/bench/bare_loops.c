@@ -62,8 +62,8 @@ static void create(struct rows *rows, const struct bare_options *options)
 	}
 	unlink(rows->path);
 	check(rows->db,
-	      sqlite3_open_v2(rows->path, &rows->db,
-			      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL),
+	      sqlite3_open_v2(rows->path, &rows->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+			      NULL),
 	      rows->path);
 	check(rows->db,
 	      sqlite3_exec(rows->db,
@@ -78,15 +78,18 @@ static void copy_from(struct rows *rows, const char *like)
 {
 	sqlite3 *db = NULL;
 	check(db, sqlite3_open_v2(like, &db, SQLITE_OPEN_READWRITE, NULL), like);
-	sqlite3_stmt *stmt = prepare(db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' "
-					 "AND type <> 'view' ORDER BY type = 'trigger', type = 'index'");
+	sqlite3_stmt *stmt =
+		prepare(db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' "
+			    "AND type <> 'view' ORDER BY type = 'trigger', type = 'index'");
 	while (sqlite3_step(stmt) == SQLITE_ROW) {
 		const char *sql = (const char *)sqlite3_column_text(stmt, 0);
 		check(rows->db, sqlite3_exec(rows->db, sql, NULL, NULL, NULL), sql);
 	}
 	sqlite3_finalize(stmt);
-	stmt = prepare(db, "SELECT sender, recipient, id, time, type, kind, client, version, resource, body, more FROM messages "
-			   "ORDER BY seq LIMIT 256");
+	stmt = prepare(
+		db,
+		"SELECT sender, recipient, id, time, type, kind, client, version, resource, body, more FROM messages "
+		"ORDER BY seq LIMIT 256");
 	for (; rows->count < SAMPLES && sqlite3_step(stmt) == SQLITE_ROW; rows->count++) {
 		for (int i = 0; i < COLUMNS; i++) {
 			rows->samples[rows->count][i] = sqlite3_value_dup(sqlite3_column_value(stmt, i));
@@ -178,9 +181,10 @@ void bare_sqlite(const struct bare_options *options)
 	}
 	create(&rows, options);
 	copy_from(&rows, options->like);
-	rows.insert = prepare(rows.db, "INSERT INTO messages (sender, recipient, id, time, type, kind, client, version, resource, "
-				       "body, more) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
-				       "ON CONFLICT (id, sender) DO NOTHING");
+	rows.insert = prepare(
+		rows.db, "INSERT INTO messages (sender, recipient, id, time, type, kind, client, version, resource, "
+			 "body, more) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
+			 "ON CONFLICT (id, sender) DO NOTHING");
 	rows.confirm = prepare(rows.db, "UPDATE messages SET flag = 1 WHERE seq = ?1 AND flag < 1");
 	rows.begin = prepare(rows.db, "BEGIN IMMEDIATE");
 	rows.commit = prepare(rows.db, "COMMIT");

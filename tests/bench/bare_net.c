@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A server that knows no protocol: it sends back what it gets, or, to all. One thread, epoll, one send or TLS record for
- * each connection and each read. */
+/* A server that knows no protocol: it sends back what it gets, or, to all. One thread, epoll, one send or TLS record
+ * for each connection and each read. */
 
 #include "tests/bench/bare.h"
 
@@ -24,7 +24,7 @@
 struct peer {
 	struct peer *next, *prev;
 	int fd;
-	bool first; /* its input goes to all when the server is a fan */
+	bool first;  /* its input goes to all when the server is a fan */
 	bool shaken; /* the handshake is over, or none is needed */
 	bool closed;
 	gnutls_session_t tls;
@@ -79,9 +79,10 @@ static void add_peer(int fd)
 	}
 	net.peers = peer;
 	net.had_first = true;
-	if (net.secure && (gnutls_init(&peer->tls, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS) < 0 ||
-			   gnutls_priority_set(peer->tls, net.priorities) < 0 ||
-			   gnutls_credentials_set(peer->tls, GNUTLS_CRD_CERTIFICATE, net.credentials) < 0)) {
+	if (net.secure &&
+	    (gnutls_init(&peer->tls, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS) < 0 ||
+	     gnutls_priority_set(peer->tls, net.priorities) < 0 ||
+	     gnutls_credentials_set(peer->tls, GNUTLS_CRD_CERTIFICATE, net.credentials) < 0)) {
 		bare_die("GnuTLS: cannot make a session");
 	}
 	if (peer->tls) {
@@ -103,7 +104,8 @@ static void accept_all(void)
 static bool send_to(struct peer *peer, const char *data, size_t n)
 {
 	while (n) {
-		ssize_t sent = peer->tls ? gnutls_record_send(peer->tls, data, n) : send(peer->fd, data, n, MSG_NOSIGNAL);
+		ssize_t sent =
+			peer->tls ? gnutls_record_send(peer->tls, data, n) : send(peer->fd, data, n, MSG_NOSIGNAL);
 		bool full = peer->tls ? sent == GNUTLS_E_AGAIN : sent < 0 && errno == EAGAIN;
 		if (full) {
 			struct pollfd wait = { .fd = peer->fd, .events = POLLOUT };
@@ -189,7 +191,8 @@ static void start_tls(const struct bare_options *options)
 	net.secure = true;
 	if (gnutls_priority_init(&net.priorities, options->priorities, NULL) < 0 ||
 	    gnutls_certificate_allocate_credentials(&net.credentials) < 0 ||
-	    gnutls_certificate_set_x509_key_file(net.credentials, options->crt, options->key, GNUTLS_X509_FMT_PEM) < 0) {
+	    gnutls_certificate_set_x509_key_file(net.credentials, options->crt, options->key, GNUTLS_X509_FMT_PEM) <
+		    0) {
 		bare_die("TLS: priorities, certificate or key cannot be used");
 	}
 }

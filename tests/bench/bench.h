@@ -57,10 +57,10 @@ struct traffic {
 	enum load_kind kind;
 	struct flow *flows;
 	unsigned flow_count;
-	unsigned parts;  /* arrivals that a message causes: deliveries, and a receipt */
+	unsigned parts;       /* arrivals that a message causes: deliveries, and a receipt */
 	bool receipts_wanted; /* a server sends them for chat, startalk-bare does not */
-	double rate;     /* messages a second; 0: closed loop */
-	bool on, primed; /* primed: a closed loop has begun */
+	double rate;          /* messages a second; 0: closed loop */
+	bool on, primed;      /* primed: a closed loop has begun */
 	uint64_t sent, delivered, receipts, gaps, reordered, altered, refused, lost, lost_receipts;
 	uint64_t marks, marks_arrived, mark_receipts, lost_marks; /* marks: sent */
 	uint64_t last_pings, last_answers;

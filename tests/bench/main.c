@@ -84,9 +84,9 @@ static void check_options(struct bench *bench)
 	if (options->warmup + options->seconds > options->limit) {
 		die("--limit: %g s are less than --warmup and --seconds", options->limit);
 	}
-	if (options->bare && (options->tls == TLS_START || (strcmp(options->mode, "login") != 0 &&
-							    strcmp(options->mode, "chat") != 0 &&
-							    strcmp(options->mode, "fanout") != 0))) {
+	if (options->bare &&
+	    (options->tls == TLS_START || (strcmp(options->mode, "login") != 0 && strcmp(options->mode, "chat") != 0 &&
+					   strcmp(options->mode, "fanout") != 0))) {
 		die("--bare: for the modes login, chat and fanout, with --tls off or direct");
 	}
 	if (options->server_pid && cpu_seconds((pid_t)atoi(options->server_pid)) < 0) {

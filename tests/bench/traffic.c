@@ -96,7 +96,8 @@ void traffic_add(struct bench *bench, struct session *from, struct session **to,
 		stencil_chat(&bench->codec, &flow->stencil, wrap, bare(from, own), bare(peer_of, peer), traffic->text);
 		break;
 	case KIND_NOTIFY:
-		stencil_notify(&bench->codec, &flow->stencil, wrap, bare(from, own), bare(peer_of, peer), traffic->text);
+		stencil_notify(&bench->codec, &flow->stencil, wrap, bare(from, own), bare(peer_of, peer),
+			       traffic->text);
 		break;
 	case KIND_PING: stencil_ping(&bench->codec, &flow->stencil, wrap, from->jid); break;
 	}

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import xml.etree.ElementTree
 
 import pytest
 
@@ -383,3 +384,133 @@ def test_the_comparison_prints_a_table():
     assert rows.pop("median (least–most)") == "startalkd"
     for name in ("logins/s", "CPU us/login", "messages/s", "CPU us/message", "pings/s", "CPU us/ping"):
         assert float(rows[name]) > 0, done.out
+
+
+# ---- bare loops, goals and plots ----
+
+BARE = program("tests/bench/startalk-bare")
+
+
+@contextlib.contextmanager
+def bare_server(mode, *args):
+    """Its port."""
+    with subprocess.Popen([BARE, mode, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield json.loads(process.stdout.readline())["port"]
+        finally:
+            process.stdin.close()
+            assert process.wait(10) == 0
+
+
+def certificate(server):
+    return ("--crt", server.path("state", "tls.crt"), "--key", server.path("state", "tls.key"))
+
+
+@pytest.mark.parametrize("tls", ["off", "direct"])
+def test_a_bare_echo_returns_each_message(bench, tls):
+    with bare_server("echo", *(certificate(bench.server) if tls == "direct" else ())) as port:
+        result = bench("chat", "--bare", "--pairs", 3, "--rate", 200, "--tls", tls, port=port).fine()
+        check_whole(result, receipts=False)
+        assert "receipt" not in result["latency_us"]
+        login = bench("login", "--bare", "--concurrency", 4, "--tls", tls, port=port).fine()
+        assert login["logins"] > 0 and login["failed"] == 0
+
+
+@pytest.mark.parametrize("tls", ["off", "direct"])
+def test_a_bare_fan_sends_each_message_to_all(bench, tls):
+    with bare_server("fan", *(certificate(bench.server) if tls == "direct" else ())) as port:
+        result = bench("fanout", "--bare", "--devices", 5, "--window", 1, "--tls", tls, port=port).fine()
+    check_whole(result, receipts=False, devices=5)
+
+
+def test_a_bare_loop_writes_rows_like_those_of_the_archive(bench, tmp_path):
+    bench("chat", "--pairs", 2).fine()
+    bench.server.stop()
+    run = Run("sqlite", "--like", bench.server.path("state", "archive.db"), "--dir", tmp_path, "--group", 10, "--seconds", 0.3, command=(BARE,))
+    assert run.status == 0, run.err
+    assert run.result["count"] >= 10 and run.result["count"] % 10 == 0 and run.result["rows_per_s"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bare_loop_derives_keys():
+    result = Run("pbkdf2", "--threads", 2, "--iterations", 4096, "--seconds", 0.3, command=(BARE,)).result
+    assert result["threads"] == 2 and result["count"] > 0 and result["keys_per_s"] > 0 and result["cpu_us_each"] > 0
+
+
+@pytest.mark.parametrize("args, message", [
+    (("nonsense",), "'nonsense' is no mode"),
+    (("sqlite",), "--like is needed"),
+    (("sqlite", "--like", "/nonexistent", "--dir", "/nonexistent"), "/nonexistent"),
+    (("pbkdf2", "--threads", "0"), "--threads: '0' is no number"),
+    (("echo", "--crt", "/nonexistent", "--key", "/nonexistent"), "cannot be used"),
+    ((), "one mode is needed"),
+], ids=str)
+def test_what_a_bare_loop_cannot_do_is_told(args, message):
+    run = Run(*args, command=(BARE,))
+    assert run.status == 2 and message in run.err and run.out == ""
+
+
+def test_a_storm_brings_all_back(bench):
+    result = bench("storm", "--sessions", 8, "--settle", 0.1).fine()
+    check_storm = (result["first"], result["again"])
+    assert result["held"] == result["sessions"] == 8
+    assert all(part["seconds"] > 0 and part["logins_per_s"] > 0 and part["server_cpu_us_per_login"] >= 0 for part in check_storm)
+
+
+def test_bare_is_refused_where_there_would_be_no_answer(bench):
+    for args in (("idle", "--bare"), ("chat", "--bare", "--tls", "starttls")):
+        run = bench(*args)
+        assert run.status == 2 and "--bare" in run.err
+
+
+GOALS = ("archive", "idle", "logins", "storm", "latency", "fanout", "start", "idle-cost")
+TINY = ("--rounds", 1, "--seconds", 0.3, "--warmup", 0.1, "--settle", 0.1, "--pairs", 2, "--window", 2, "--archive-rate", 50, "--rate", 50,
+        "--latency-pairs", 2, "--devices", 3, "--login-users", 4, "--login-warmup", 0.3, "--sessions", 20, "--few", 10, "--idle-seconds", 0.3, "--clients", 5,
+        "--server-cpu", -1, "--bench-cpu", -1)
+
+
+def run_goals(tmp_path, *args):
+    out = tmp_path / "goals.json"
+    run = Run("--build", BUILD, "--folder", tmp_path / "state", "--json", out, *TINY, *args, command=[sys.executable, script("goals")])
+    return run, json.loads(out.read_text()) if out.exists() else None
+
+
+@pytest.mark.parametrize("name", GOALS)
+def test_each_goal_is_measured_and_judged(tmp_path, name):
+    run, written = run_goals(tmp_path, "--only", name)
+    assert run.status in (0, 1), run.err
+    assert list(written["goals"]) == [name] and list((tmp_path / "state").iterdir()) == []
+    goal = written["goals"][name]
+    lines = run.out.splitlines()
+    assert len(lines) == 2 + len(goal["rows"]) >= 3 and goal["rounds"] == 1
+    for figure, line in zip(goal["rows"], lines[2:]):
+        assert line.startswith(f"| {name} | {figure['what']}") and line.count(" | ") == lines[0].count(" | ")
+        assert len(figure["measured"]) == 1 and figure["measured"][0] >= 0 and figure["holds"] in (True, False)
+        assert f" {'yes' if figure['holds'] else 'no'} |" in line
+    assert run.status == (0 if all(figure["holds"] for figure in goal["rows"]) else 1)
+
+
+def test_a_goal_that_cannot_be_measured_is_no_success(tmp_path):
+    run, written = run_goals(tmp_path, "--only", "start", "--set", "listen.tls=nonsense")
+    assert run.status == 2 and "nonsense" in run.err and written["goals"] == {}
+    run, written = run_goals(tmp_path, "--only", "latency", "--body", 0)
+    assert run.status == 2 and "--body" in run.err and written["goals"] == {}
+
+
+def test_a_goal_that_nobody_knows_is_refused(tmp_path):
+    run, written = run_goals(tmp_path, "--only", "start,speed")
+    assert run.status == 2 and "speed" in run.err and written is None
+
+
+def test_the_plots_show_what_was_compared(tmp_path):
+    runs = [{"messages/s": 90000, "KiB per idle session": 2.5}, {"messages/s": 110000, "KiB per idle session": 1.5}]
+    for name, results in (("clear", {"startalkd": runs, "other & one": runs[:1], "broken": []}), ("tls", {"startalkd": runs[:1]})):
+        (tmp_path / name).write_text(json.dumps(results))
+    run = Run("--clear", tmp_path / "clear", "--tls", tmp_path / "tls", "--folder", tmp_path, command=[sys.executable, script("plot")])
+    assert run.status == 0, run.err
+    for name, median in (("throughput", "100,000"), ("memory", "2.0")):
+        svg = xml.etree.ElementTree.parse(tmp_path / f"performance-{name}.svg").getroot()
+        texts = [node.text for node in svg.iter("{http://www.w3.org/2000/svg}text")]
+        assert {"startalkd", "other & one", "in clear", "TLS", median} <= set(texts) and "broken" not in texts
+    (tmp_path / "clear").write_text("[]")
+    assert Run("--clear", tmp_path / "clear", "--folder", tmp_path, command=[sys.executable, script("plot")]).status == 1
