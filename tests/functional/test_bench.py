@@ -426,10 +426,12 @@ def test_a_bare_fan_sends_each_message_to_all(bench, tls):
 def test_a_bare_loop_writes_rows_like_those_of_the_archive(bench, tmp_path):
     bench("chat", "--pairs", 2).fine()
     bench.server.stop()
-    run = Run("sqlite", "--like", bench.server.path("state", "archive.db"), "--dir", tmp_path, "--group", 10, "--seconds", 0.3, command=(BARE,))
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    run = Run("sqlite", "--like", bench.server.path("state", "archive.db"), "--dir", folder, "--group", 10, "--seconds", 0.3, command=(BARE,))
     assert run.status == 0, run.err
     assert run.result["count"] >= 10 and run.result["count"] % 10 == 0 and run.result["rows_per_s"] > 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_a_bare_loop_derives_keys():
