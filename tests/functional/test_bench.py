@@ -506,13 +506,15 @@ def test_a_goal_that_nobody_knows_is_refused(tmp_path):
 
 def test_the_plots_show_what_was_compared(tmp_path):
     runs = [{"messages/s": 90000, "KiB per idle session": 2.5}, {"messages/s": 110000, "KiB per idle session": 1.5}]
-    for name, results in (("clear", {"startalkd": runs, "other & one": runs[:1], "broken": []}), ("tls", {"startalkd": runs[:1]})):
+    for name, results in (("clear", {"startalkd": runs, "other & one": runs[:1], "broken": [], "shrunk": [{"messages/s": 5, "KiB per idle session": -3}]}), ("tls", {"startalkd": runs[:1]})):
         (tmp_path / name).write_text(json.dumps(results))
-    run = Run("--clear", tmp_path / "clear", "--tls", tmp_path / "tls", "--folder", tmp_path, command=[sys.executable, script("plot")])
+    run = Run("--clear", tmp_path / "clear", "--tls", tmp_path / "tls", "--folder", tmp_path, "--note", "quiet <machine>",
+              command=[sys.executable, script("plot")])
     assert run.status == 0, run.err
     for name, median in (("throughput", "100,000"), ("memory", "2.0")):
         svg = xml.etree.ElementTree.parse(tmp_path / f"performance-{name}.svg").getroot()
         texts = [node.text for node in svg.iter("{http://www.w3.org/2000/svg}text")]
-        assert {"startalkd", "other & one", "in clear", "TLS", median} <= set(texts) and "broken" not in texts
+        assert {"startalkd", "other & one", "in clear", "TLS", median, "quiet <machine>"} <= set(texts) and "broken" not in texts
+        assert "median of 1 to 2 runs, and from the least to the most" in texts and ("shrunk" in texts) == (name == "throughput")
     (tmp_path / "clear").write_text("[]")
     assert Run("--clear", tmp_path / "clear", "--folder", tmp_path, command=[sys.executable, script("plot")]).status == 1
