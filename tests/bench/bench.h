@@ -92,6 +92,7 @@ struct bench {
 	struct session *sessions, *graveyard, *dirty;
 	uint32_t session_count, online, logging_in;
 	uint32_t serial;
+	uint64_t retries; /* storm: connections that were lost before the server's first word */
 	unsigned run; /* tells our messages from those of another run */
 	int64_t next_look;
 	int64_t login_bound; /* microseconds that a login may take */
