@@ -7,8 +7,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/sockios.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,10 +61,17 @@ static bool is_held(const struct conn *conn)
 	return conn->paused || link_is_in(&conn->stalled);
 }
 
-/* Reads unless something waits for the router; writes when the socket was full. */
+static bool may_read(const struct conn *conn)
+{
+	return !is_held(conn) && conn->state != CONN_BROKEN && conn->state != CONN_TLS_WAIT;
+}
+
+/* Reads unless something waits for the router; writes when the socket was full. Whoever waits for an answer sends nothing meanwhile, so
+ * the kernel is told to stop only when bytes come all the same: see on_io(). */
 static void rewatch(struct conn *conn)
 {
-	bool read = !is_held(conn) && conn->state != CONN_BROKEN && conn->state != CONN_TLS_WAIT;
+	bool watched = ev_is_active(&conn->io) && conn->io.events & EV_READ;
+	bool read = may_read(conn) || (watched && conn->state != CONN_BROKEN);
 	watch(conn, (read ? EV_READ : 0) | (conn->out.len && !link_is_in(&conn->dirty) ? EV_WRITE : 0));
 }
 
@@ -553,7 +558,9 @@ static void on_io(struct ev_loop *ev, struct ev_io *io, int events)
 	if (events & EV_WRITE) {
 		loop_mark_dirty(loop, conn);
 	}
-	if (events & EV_READ) {
+	if (events & EV_READ && !may_read(conn)) {
+		watch(conn, conn->io.events & EV_WRITE);
+	} else if (events & EV_READ) {
 		read_ready(conn); /* it may be gone now */
 	}
 	loop_hand_on(loop);
@@ -729,17 +736,6 @@ void conn_command(struct conn *conn, const struct command *command)
 
 /* ---- life ---- */
 
-static void set_socket_options(int fd)
-{
-	int on = 1, idle = 60, interval = 15, count = 4, user_timeout_ms = 60 * 1000;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
-}
-
 struct conn *conn_new(struct loop *loop, uint64_t id, int fd, int tls_mode)
 {
 	struct conn *conn = calloc(1, sizeof(*conn));
@@ -750,7 +746,6 @@ struct conn *conn_new(struct loop *loop, uint64_t id, int fd, int tls_mode)
 	*conn = (struct conn){ .loop = loop, .id = id, .fd = fd, .last_in = loop_turn(loop) };
 	ev_io_init(&conn->io, on_io, fd, EV_READ);
 	conn->io.data = conn;
-	set_socket_options(fd);
 	if (tls_mode == LISTEN_TLS_DIRECT && start_tls(conn) < 0) {
 		conn_free(conn);
 		return NULL;

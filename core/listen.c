@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,18 @@ static socklen_t make_address(const struct settings_listen *listen, struct socka
 	return 0;
 }
 
+/* Connections inherit them, which spares each six system calls. */
+static void set_options(int fd)
+{
+	int on = 1, idle = 60, interval = 15, count = 4, user_timeout_ms = 60 * 1000;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
+}
+
 /* One that was handed over, or a new one. */
 static int open_socket(const struct settings_listen *conf)
 {
@@ -195,6 +208,7 @@ int loop_listen(struct loop *loop, const struct settings_listen *conf, int fd, c
 	socklen_t len = sizeof(address);
 	struct listener *listener = calloc(1, sizeof(*listener));
 	int rc = listener ? 0 : -ENOMEM;
+	set_options(fd);
 	if (rc == 0 && (listen(fd, (int)conf->backlog) < 0 || getsockname(fd, (struct sockaddr *)&address, &len) < 0)) {
 		rc = -errno;
 	}

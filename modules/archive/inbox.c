@@ -29,7 +29,7 @@ struct queue {
 
 /*  state   | what is under way                                   | then
  *  LIVE    | nothing: each message is sent at once               | the session becomes eligible: BARRIER
- *  BARRIER | a write, so that all writes before it are on disk   | BACKLOG
+ *  BARRIER | a write, so that all writes before it are on disk   | BACKLOG, or HELD when nothing waits
  *  BACKLOG | a batch of undelivered rows is read, or is leaving  | no more: HELD
  *  HELD    | a batch of what came meanwhile, likewise            | no more: LIVE, or BARRIER when it is eligible anew */
 enum inbox_state { INBOX_LIVE, INBOX_BARRIER, INBOX_BACKLOG, INBOX_HELD };
@@ -239,9 +239,10 @@ static int read_barrier(struct stk_module *module, struct sqlite3 *db, void *arg
 {
 	(void)module;
 	struct fetch *fetch = arg;
-	int64_t last = store_last(db);
-	fetch->last = last > 0 ? (uint64_t)last : 0;
-	return last < 0 ? (int)last : 0;
+	int64_t recipient = store_find_jid(db, fetch->bare);
+	int64_t newest = recipient > 0 ? store_skip_undelivered(db, recipient, INT64_MAX, 0) : recipient;
+	fetch->last = newest > 0 ? (uint64_t)newest : 0;
+	return newest < 0 ? (int)newest : 0;
 }
 
 /* ---- fetching ---- */
@@ -308,7 +309,7 @@ static void on_barrier(struct stk_module *module, int status, void *arg)
 				break;
 			}
 		}
-		inbox->state = INBOX_BACKLOG;
+		inbox->state = inbox->last ? INBOX_BACKLOG : INBOX_HELD;
 		inbox->cursor = 0;
 		advance(module, session, inbox);
 	}

@@ -502,11 +502,6 @@ static int each_row(struct sqlite3 *db, sqlite3_stmt *stmt, row_fn *fn, void *ar
 	return rc;
 }
 
-int64_t store_last(struct sqlite3 *db)
-{
-	return get_number(db, stk_db_statement(db, "SELECT max(seq) FROM messages"), 0);
-}
-
 int store_each_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t after, uint64_t last, row_fn *fn, void *arg)
 {
 	sqlite3_stmt *stmt = stk_db_statement(

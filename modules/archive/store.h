@@ -77,11 +77,9 @@ typedef bool row_fn(const struct row *row, void *arg); /* false: stop */
 
 /* As store_jid() without adding. */
 int64_t store_find_jid(struct sqlite3 *db, const char *bare);
-/* The highest row there is, or -errno. */
-int64_t store_last(struct sqlite3 *db);
 /* RECIPIENT's undelivered rows behind AFTER up to LAST, oldest first. 0 or -errno. */
 int store_each_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t after, uint64_t last, row_fn *fn, void *arg);
-/* The row behind which the newest MOST of these begin, or -errno. */
+/* The row behind which the newest MOST of these begin, 0: there are no more than that; or -errno. */
 int64_t store_skip_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t last, int64_t most);
 /* That row, if it is there. 0 or -errno. */
 int store_row(struct sqlite3 *db, uint64_t seq, row_fn *fn, void *arg);
