@@ -86,8 +86,8 @@ static const char *describe_category(const char *number)
 	return "other";
 }
 
-/* DATA is taken (malloc'd by jansson). */
-static void send_notice(struct stk_session *session, int category, char *data)
+/* DATA may be NULL: out of memory. */
+static void send_notice(struct stk_session *session, int category, const char *data)
 {
 	char number[16];
 	snprintf(number, sizeof(number), "%d", category);
@@ -99,7 +99,6 @@ static void send_notice(struct stk_session *session, int category, char *data)
 	stk_node_set(root, "data", data);
 	stk_node_add(root, "notify", NOTIFY);
 	stk_send_to(session, notice);
-	free(data);
 }
 
 /* ---- category 9: the platforms of a user's available sessions ---- */
@@ -133,25 +132,22 @@ static bool collect_platform(struct stk_session *session, void *arg)
 	return true;
 }
 
-struct online {
-	json_t *platforms;
-};
-
 static bool tell_online(struct stk_session *session, void *arg)
 {
-	const struct online *online = arg;
 	if (stk_session_available(session)) {
-		send_notice(session, CATEGORY_ONLINE, json_dumps(online->platforms, JSON_COMPACT));
+		send_notice(session, CATEGORY_ONLINE, arg);
 	}
 	return true;
 }
 
 static void tell_all_online(struct stk_module *module, const char *bare)
 {
-	struct online online = { .platforms = json_array() };
-	stk_sessions(module, bare, collect_platform, online.platforms);
-	stk_sessions(module, bare, tell_online, &online);
-	json_decref(online.platforms);
+	json_t *platforms = json_array();
+	stk_sessions(module, bare, collect_platform, platforms);
+	char *data = json_dumps(platforms, JSON_COMPACT);
+	stk_sessions(module, bare, tell_online, data);
+	free(data);
+	json_decref(platforms);
 }
 
 /* ---- presence of a session ---- */
@@ -276,7 +272,9 @@ static int on_bound(struct stk_module *module, const struct stk_event *event, vo
 	(void)arg;
 	const struct presence *presence = stk_data(module);
 	json_t *data = json_pack("{s:s}", "navversion", presence->conf->navversion);
-	send_notice(event->session, CATEGORY_NAVIGATION, data ? json_dumps(data, JSON_COMPACT) : NULL);
+	char *text = data ? json_dumps(data, JSON_COMPACT) : NULL;
+	send_notice(event->session, CATEGORY_NAVIGATION, text);
+	free(text);
 	json_decref(data);
 	return STK_PASS;
 }
