@@ -18,6 +18,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "proto/check.h"
 #include "proto/codec.h"
 #include "proto/frame.h"
 
@@ -376,7 +377,11 @@ static void emit_stanza(struct conn *conn, struct stk_stanza *stanza, const char
 /* A whole ProtoHeader. */
 static void take_frame(struct conn *conn, const uint8_t *data, size_t n)
 {
+	const struct settings_limits *limits = loop_limits(conn->loop);
+	const struct check_limits check = { .depth = (size_t)limits->max_depth, .headers = (size_t)limits->max_headers,
+	                                    .others = (size_t)limits->max_parts, .fields = (size_t)limits->max_fields };
 	struct codec_context context = codec_of(conn, CODEC_CLIENT);
+	context.limits = &check;
 	struct stk_stanza *stanza = NULL;
 	const char *from = NULL, *why = NULL;
 	int rc = codec_decode(&context, data, n, &stanza, &from, &why);

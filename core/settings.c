@@ -18,6 +18,7 @@
 #include <startalkd/jid.h>
 
 #include "core/gate.h"
+#include "proto/check.h"
 
 #define MAX_FRAME (2 * 1024 * 1024 - 1) /* clients read three length bytes */
 #define IO_THREADS_AUTO 8 /* more are of use only when asked for: one router feeds them all */
@@ -78,6 +79,10 @@ static const struct stk_option login_options[] = {
 static const struct stk_option limits_options[] = {
 	{ "max-frame", STK_OPT_BYTES, SECTION(limits, max_frame), "2097151", 1024, MAX_FRAME, "The largest frame, as it is sent and inflated, after login", NULL },
 	{ "max-frame-login", STK_OPT_BYTES, SECTION(limits, max_frame_login), "4 KiB", 512, MAX_FRAME, "The same before login", NULL },
+	{ "max-depth", STK_OPT_INT, SECTION(limits, max_depth), "16", 6, CHECK_DEPTH, "Messages within messages in one frame of a client, before login and after; past it the stream ends", NULL },
+	{ "max-headers", STK_OPT_INT, SECTION(limits, max_headers), "256", 16, 65536, "Headers in one frame, which become attributes of a stanza; the same", NULL },
+	{ "max-parts", STK_OPT_INT, SECTION(limits, max_parts), "256", 16, 65536, "Other parts of one frame, as bodies within bodies; the same", NULL },
+	{ "max-fields", STK_OPT_INT, SECTION(limits, max_fields), "4096", 64, 524288, "Fields of one frame in all, also those that nobody knows; the same", NULL },
 	{ "max-send-queue", STK_OPT_BYTES, SECTION(limits, max_send_queue), "4 MiB", 4096, 1073741824, "Bytes that may wait for one client before its connection is ended", NULL },
 	{ "max-connections", STK_OPT_INT, SECTION(limits, max_connections), "100000", 1, 10000000, "Connections in all; past it new ones are refused", NULL },
 	{ "max-connections-per-address", STK_OPT_INT, SECTION(limits, max_per_address), "5000", 0, 10000000, "Connections from one IPv4 address or one /64 of IPv6; past it new ones from there are refused; 0: no limit", NULL },

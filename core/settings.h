@@ -54,6 +54,7 @@ struct settings_login {
 struct settings_limits {
 	int64_t max_frame;       /* after login: 2 MiB - 1 at most */
 	int64_t max_frame_login; /* before login: 4 KiB */
+	int64_t max_depth, max_headers, max_parts, max_fields; /* of one frame: 16, 256, 256, 4096 */
 	int64_t max_send_queue;  /* bytes waiting for one connection: 4 MiB */
 	int64_t max_connections; /* in all: 100000 */
 	int64_t max_per_address; /* connections: 5000; 0: no limit, as for all of these */

@@ -17,8 +17,8 @@
  * notes. */
 #define FIELD_COST 256
 
-const struct check_limits check_client = { .headers = 256, .others = 256, .fields = 4096 };
-const struct check_limits check_server = { .headers = 65536, .others = 32768, .fields = 524288 };
+const struct check_limits check_client = { .depth = CHECK_DEPTH, .headers = 256, .others = 256, .fields = 4096 };
+const struct check_limits check_server = { .depth = CHECK_DEPTH, .headers = 65536, .others = 32768, .fields = 524288 };
 
 struct level {
 	const ProtobufCMessageDescriptor *type;
@@ -34,7 +34,7 @@ struct walk {
 static const char *enter(struct walk *walk, const ProtobufCMessageDescriptor *type, size_t end)
 {
 	bool header = type == &startalk__string_header__descriptor;
-	if (walk->depth == CHECK_DEPTH) {
+	if (walk->depth >= CHECK_DEPTH || walk->depth >= walk->limits->depth) {
 		return "nested too deep";
 	}
 	if (header ? ++walk->headers > walk->limits->headers : ++walk->others > walk->limits->others) {

@@ -8,10 +8,11 @@
 
 #include "core/arena.h"
 
-#define CHECK_DEPTH 16 /* messages within messages */
+#define CHECK_DEPTH 16 /* messages within messages: what there is room for, and what the codec reads */
 
 /* How much a message may hold, whatever its size in bytes. */
 struct check_limits {
+	size_t depth;   /* messages within messages, CHECK_DEPTH at most */
 	size_t headers; /* StringHeaders */
 	size_t others;  /* other messages within it: bodys, params */
 	size_t fields;  /* fields of all of them, those of unknown numbers too */

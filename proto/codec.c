@@ -73,7 +73,7 @@ static const struct kind *find_signal(int32_t signal, enum codec_side side)
 
 static const struct check_limits *limits_of(const struct codec_context *context)
 {
-	return context->side == CODEC_CLIENT ? &check_client : &check_server;
+	return context->limits ? context->limits : context->side == CODEC_CLIENT ? &check_client : &check_server;
 }
 
 /* A ProtoMessage, its texts where they lie: a stanza that they shall live in is made only when all of it is known. */

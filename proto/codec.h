@@ -11,12 +11,15 @@
 /* Whose frame it is: who speaks on the wire. */
 enum codec_side { CODEC_CLIENT, CODEC_SERVER };
 
+struct check_limits;
+
 /* What the codec needs to know of the connection. */
 struct codec_context {
 	const char *self;   /* the session's full JID (before bind the bare one), or NULL: supplies a missing from and to on server frames */
 	int64_t now_ms;     /* for writing, the clock, ms since the epoch: receivedTime, time_value, time_key */
 	size_t inflate_max; /* bound on an inflated ProtoMessage */
 	enum codec_side side; /* who wrote the frame (decode), who writes it (encode) */
+	const struct check_limits *limits; /* on what is decoded; NULL: those that proto/check has for the side */
 };
 
 /* Decodes one frame: IN, N bytes, is the ProtoHeader, without the length prefix. On 0 OUT is a new stanza (one reference,

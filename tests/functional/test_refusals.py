@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the server refuses, and how."""
 import os
+import signal
 import struct
 import time
 
@@ -206,6 +207,47 @@ def test_deep_nesting_and_floods_of_headers_end_the_stream(server, connect):
         envelope = pb.ProtoMessage(signalType=wire.IQ, message=inner).SerializeToString()
         client.send_bytes(wire.wrap(envelope, 0))
         client.expect_end(222)
+
+
+def parts(tag, payload, count):
+    """COUNT fields TAG of PAYLOAD, in a row."""
+    return (bytes([tag]) + wire.varint(len(payload)) + payload) * count
+
+
+def nested(depth):
+    """A MessageBody, DEPTH messages in all."""
+    body = b""
+    for _ in range(depth - 1):
+        body = parts(0x1a, body, 1)
+    return body
+
+
+# The option, and a body that takes exactly its value, and one more; beside the body a frame has an IQMessage of three fields.
+@pytest.mark.parametrize("option, low, high, body", [
+    ("max-depth", 6, 8, lambda n: nested(n - 1)), ("max-headers", 20, 40, lambda n: parts(0x0a, b"", n)),
+    ("max-parts", 20, 40, lambda n: parts(0x1a, b"", n - 1)), ("max-fields", 70, 90, lambda n: parts(0x12, b"x", n - 3))])
+def test_what_a_frame_may_hold_is_set_by_options_that_hold_for_sessions_too(make_server, connect, option, low, high, body):
+    server = make_server(limits=f"{option} = {low}")
+
+    def send(client, count):
+        inner = pb.IQMessage(key="PING", messageId="1").SerializeToString() + parts(0x32, body(count), 1)
+        client.send_bytes(wire.wrap(pb.ProtoMessage(signalType=wire.IQ, message=inner).SerializeToString(), 0))
+
+    stays, goes = logged_in(server, connect), logged_in(server, connect, resource="V_P[PC]_2")
+    send(stays, low)
+    assert stays.expect(wire.IQ).inner.value == "ping"
+    send(goes, low + 1)
+    goes.expect_end(222)
+    with open(server.path("startalkd.conf"), encoding="utf-8") as file:
+        text = file.read()
+    with open(server.path("startalkd.conf"), "w", encoding="utf-8") as file:
+        file.write(text.replace(f"{option} = {low}", f"{option} = {high}"))
+    server.signal(signal.SIGHUP)
+    server.wait_log("reload: done")
+    send(stays, high)
+    assert stays.expect(wire.IQ).inner.value == "ping"
+    send(stays, high + 1)
+    stays.expect_end(222)
 
 
 def test_bytes_in_clear_behind_starttls_end_the_stream(server, connect):

@@ -158,6 +158,40 @@ static void depth_is_bounded(void **state)
 	buf_fini(&above);
 }
 
+static void limits_of_the_caller_hold(void **state)
+{
+	(void)state;
+	const struct check_limits narrow = { .depth = 3, .headers = 2, .others = 2, .fields = 5 };
+	static const struct {
+		const char *in;
+		size_t n;
+		const char *wanted;
+	} cases[] = {
+		{ "\x1a\x02\x1a\x00", 4, NULL },
+		{ "\x1a\x04\x1a\x02\x1a\x00", 6, "nested too deep" },
+		{ "\x0a\x00\x0a\x00", 4, NULL },
+		{ "\x0a\x00\x0a\x00\x0a\x00", 6, "too many headers" },
+		{ "\x1a\x00\x1a\x00", 4, NULL },
+		{ "\x1a\x00\x1a\x00\x1a\x00", 6, "too many bodies" },
+		{ "\x78\x01\x78\x01\x78\x01\x78\x01\x78\x01", 10, NULL },
+		{ "\x78\x01\x78\x01\x78\x01\x78\x01\x78\x01\x78\x01", 12, "too many fields" },
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const char *why;
+		int rc = check_message(BODY, (const uint8_t *)cases[i].in, cases[i].n, &narrow, NULL, &why);
+		assert_int_equal(rc, cases[i].wanted ? -EBADMSG : 0);
+		assert_string_equal(why ? why : "good", cases[i].wanted ? cases[i].wanted : "good");
+	}
+	/* past what there is room for, nobody's limits reach */
+	const struct check_limits wide = { .depth = SIZE_MAX, .headers = 9, .others = 99, .fields = 999 };
+	struct buf above = { 0 };
+	const char *why;
+	put_nested(&above, CHECK_DEPTH + 1);
+	assert_int_equal(check_message(BODY, buf_data(&above), above.len, &wide, NULL, &why), -EBADMSG);
+	assert_string_equal(why, "nested too deep");
+	buf_fini(&above);
+}
+
 static void nesting_of_ten_thousand_is_refused(void **state)
 {
 	(void)state;
@@ -285,6 +319,7 @@ int main(void)
 		cmocka_unit_test(known_fields_must_have_their_type),
 		cmocka_unit_test(text_must_be_utf8_without_zero),
 		cmocka_unit_test(depth_is_bounded),
+		cmocka_unit_test(limits_of_the_caller_hold),
 		cmocka_unit_test(nesting_of_ten_thousand_is_refused),
 		cmocka_unit_test(headers_and_bodies_are_counted),
 		cmocka_unit_test(two_mebibytes_of_empty_headers_are_refused),

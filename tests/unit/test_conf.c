@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/settings.h"
+#include "proto/check.h"
 
 static char faults[8192];
 
@@ -209,6 +210,10 @@ static void the_least_configuration_has_the_documented_defaults(void **state)
 	assert_null(settings->listen->next);
 	assert_false(settings->tls.session_tickets);
 	assert_int_equal(settings->limits.max_frame_login, 4096);
+	assert_int_equal(settings->limits.max_depth, CHECK_DEPTH);
+	assert_int_equal(settings->limits.max_headers, check_client.headers);
+	assert_int_equal(settings->limits.max_parts, check_client.others);
+	assert_int_equal(settings->limits.max_fields, check_client.fields);
 	assert_true(settings->login.failure_delay == 0.5);
 	settings_free(&settings);
 }

@@ -45,7 +45,8 @@ static bool note_port(const char *address, enum stk_tls tls, void *arg)
 }
 
 static const struct settings_limits usual = {
-	.max_frame = 1 << 20, .max_frame_login = 4096, .max_send_queue = 4 << 20, .max_connections = 1000,
+	.max_frame = 1 << 20, .max_frame_login = 4096, .max_depth = 16, .max_headers = 256, .max_parts = 256,
+	.max_fields = 4096, .max_send_queue = 4 << 20, .max_connections = 1000,
 };
 
 /* A loop without TLS, and THREADS beside it. */
