@@ -72,6 +72,7 @@ static const struct stk_option login_options[] = {
 	{ "failure-delay-max", STK_OPT_SECONDS, SECTION(login, failure_delay_max), "2s", 0, 60000, "Where the doubling ends", NULL },
 	{ "user-tries", STK_OPT_INT, SECTION(login, user_tries), "10", 0, 1000000, "Failed logins a minute of one user before tries are refused for a minute; 0: no limit", NULL },
 	{ "address-tries", STK_OPT_INT, SECTION(login, address_tries), "60", 0, 1000000, "The same for one address; 0: no limit", NULL },
+	{ "prefix-tries", STK_OPT_INT, SECTION(login, prefix_tries), "600", 0, 1000000, "The same for all addresses of one /24 of IPv4 or /48 of IPv6 together, but for those that a login succeeded from within trusted-time; 0: no limit", NULL },
 	{ "trusted-time", STK_OPT_SECONDS, SECTION(login, trusted_time), "24h", 0, 2592000000, "After a successful login: how long its address may fail ten times as often, and its user is not refused there for what is tried elsewhere", NULL },
 	{ 0 },
 };

@@ -48,6 +48,7 @@ struct settings_login {
 	double stream_timeout, auth_timeout, bind_timeout; /* seconds; default 60 each */
 	double failure_delay, failure_delay_max;           /* seconds: 0.5 and 2 */
 	int64_t user_tries, address_tries;                 /* a minute: 10 and 60; 0: no limit */
+	int64_t prefix_tries;                              /* the same of a /24 or /48: 600 */
 	double trusted_time;                               /* seconds an address with a login is exempt: 24 h */
 };
 

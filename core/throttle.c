@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Password guessing: who may try again when. A user or address that failed as often as its limit allows within a minute is refused for
- * a minute. Who logged in lately is told apart: an address that did may fail more, since an office sits behind one, and a user is not
- * refused at the own address for what others try elsewhere. */
+/* Password guessing: who may try again when. A user, address or prefix of addresses that failed as often as its limit allows within a
+ * minute is refused for a minute. Who logged in lately is told apart: an address that did may fail more, since an office sits behind
+ * one, and is not refused for its neighbours; nor is a user refused at the own address for what others try elsewhere. */
 
 #define HASH_NONFATAL_OOM 1
 #include "core/throttle.h"
@@ -26,7 +26,7 @@ struct entry {
 };
 
 struct throttle {
-	struct entry *users, *addresses;
+	struct entry *users, *addresses, *prefixes;
 	struct entry *homes; /* a user at an address at which the user logged in lately */
 };
 
@@ -49,6 +49,7 @@ void throttle_free(struct throttle **throttle)
 	if (*throttle) {
 		free_table(&(*throttle)->users);
 		free_table(&(*throttle)->addresses);
+		free_table(&(*throttle)->prefixes);
 		free_table(&(*throttle)->homes);
 		free(*throttle);
 		*throttle = NULL;
@@ -71,6 +72,26 @@ void throttle_address(const char *peer, char *out, size_t size)
 		}
 	}
 	snprintf(out, size, "%.*s", (int)len, peer);
+}
+
+#define PREFIX_MAX (INET6_ADDRSTRLEN + 4)
+
+/* What ADDRESS, as it is counted, shares with its neighbours: a /24 of IPv4, a /48 of IPv6. */
+static const char *prefix_of(const char *address, char out[PREFIX_MAX])
+{
+	char text[INET6_ADDRSTRLEN];
+	uint8_t bytes[16];
+	snprintf(text, sizeof(text), "%.*s", (int)strcspn(address, "/"), address);
+	int family = strchr(text, ':') ? AF_INET6 : AF_INET;
+	if (inet_pton(family, text, bytes) != 1) {
+		snprintf(out, PREFIX_MAX, "%s", text);
+		return out;
+	}
+	int kept = family == AF_INET6 ? 6 : 3;
+	memset(bytes + kept, 0, sizeof(bytes) - (size_t)kept);
+	inet_ntop(family, bytes, text, sizeof(text));
+	snprintf(out, PREFIX_MAX, "%s/%d", text, kept * 8);
+	return out;
 }
 
 static struct entry *find(struct entry *table, const char *key)
@@ -161,7 +182,12 @@ enum throttle_account throttle_begin(struct throttle *throttle, const struct set
 	bool at_home = home && home->trusted_until > now;
 	struct entry *by_user = at_home ? home : get(&throttle->users, user, now);
 	struct entry *by_address = get(&throttle->addresses, address, now);
-	if (!by_user || !by_address) {
+	char prefix[PREFIX_MAX];
+	struct entry *by_prefix = get(&throttle->prefixes, prefix_of(address, prefix), now);
+	if (!by_user || !by_address || !by_prefix) {
+		return THROTTLE_REFUSED;
+	}
+	if (by_address->trusted_until <= now && !at_home && is_refused(by_prefix, limits->prefix_tries, now)) {
 		return THROTTLE_REFUSED;
 	}
 	if (is_refused(by_user, limits->user_tries, now) || is_refused(by_address, address_limit(limits, by_address, now), now)) {
@@ -169,6 +195,7 @@ enum throttle_account throttle_begin(struct throttle *throttle, const struct set
 	}
 	by_user->running++;
 	by_address->running++;
+	by_prefix->running++;
 	return at_home ? THROTTLE_HOME : THROTTLE_USER;
 }
 
@@ -202,11 +229,13 @@ void throttle_end(struct throttle *throttle, const struct settings_login *limits
 {
 	struct entry *by_user = account == THROTTLE_HOME ? find_home(throttle, user, address) : find(throttle->users, user);
 	struct entry *by_address = find(throttle->addresses, address);
-	if (by_user && by_user->running) {
-		by_user->running--;
-	}
-	if (by_address && by_address->running) {
-		by_address->running--;
+	char prefix[PREFIX_MAX];
+	struct entry *by_prefix = find(throttle->prefixes, prefix_of(address, prefix));
+	struct entry *all[] = { by_user, by_address, by_prefix };
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+		if (all[i] && all[i]->running) {
+			all[i]->running--;
+		}
 	}
 	if (success) {
 		if (by_user) {
@@ -225,6 +254,9 @@ void throttle_end(struct throttle *throttle, const struct settings_login *limits
 	if (by_address) {
 		count_failure(by_address, address_limit(limits, by_address, now), now);
 	}
+	if (by_prefix) {
+		count_failure(by_prefix, limits->prefix_tries, now);
+	}
 }
 
 void throttle_ask(const struct throttle *throttle, const struct settings_login *limits, const char *user, const char *address,
@@ -232,10 +264,17 @@ void throttle_ask(const struct throttle *throttle, const struct settings_login *
 {
 	const struct entry *entry = find(user ? throttle->users : throttle->addresses, user ? user : address);
 	*limit = (struct stk_auth_limit){ .tries = user ? limits->user_tries : limits->address_tries };
+	char prefix[PREFIX_MAX];
+	const struct entry *by_prefix = user ? NULL : find(throttle->prefixes, prefix_of(address, prefix));
+	if (by_prefix && limits->prefix_tries && by_prefix->refused_until > now && !(entry && entry->trusted_until > now)) {
+		limit->refused_for = by_prefix->refused_until - now;
+	}
 	if (!entry || !limit->tries) {
 		return;
 	}
 	limit->trusted = entry->trusted_until > now;
 	limit->failures = entry->since + WINDOW > now ? entry->failures : 0;
-	limit->refused_for = entry->refused_until > now ? entry->refused_until - now : 0;
+	if (entry->refused_until > now + limit->refused_for) {
+		limit->refused_for = entry->refused_until - now;
+	}
 }

@@ -6,7 +6,7 @@
 
 #include "core/settings.h"
 
-/* Counts failed logins by user and by address, and remembers who logged in where. Bounded memory. */
+/* Counts failed logins by user, by address and by the prefix of neighbouring addresses, and remembers who logged in where. Bounded memory. */
 struct throttle;
 
 struct throttle *throttle_new(void);
@@ -20,7 +20,7 @@ enum throttle_account throttle_begin(struct throttle *throttle, const struct set
                     const char *address, double now);
 void throttle_end(struct throttle *throttle, const struct settings_login *limits, enum throttle_account account, const char *user,
                   const char *address, bool success, double now);
-/* How USER, or when it is NULL how ADDRESS stands now. */
+/* How USER, or when it is NULL how ADDRESS stands now, which may be refused for its neighbours. */
 void throttle_ask(const struct throttle *throttle, const struct settings_login *limits, const char *user, const char *address,
                   double now, struct stk_auth_limit *limit);
 

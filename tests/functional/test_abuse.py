@@ -104,6 +104,24 @@ def test_an_office_behind_one_address_is_not_locked_out_by_some_who_mistype(make
     connect(server, "bob", source=office).login()
 
 
+def test_neighbours_are_limited_together_and_who_logged_in_among_them_is_not(make_server, connect):
+    server = make_server(login="prefix-tries = 12\nfailure-delay = 0")
+    connect(server, source="127.0.3.200").login()
+
+    def attempt(user, source, password):
+        client = connect(server, user, source=source)
+        client.welcome()
+        client.starttls()
+        return client.auth(password).signal
+
+    for i in range(12):
+        assert attempt(f"typo{i}", f"127.0.3.{i + 1}", "wrong") == wire.FAILURE
+    assert attempt("bob", "127.0.3.99", server.passwords["bob"]) == wire.FAILURE
+    assert attempt("bob", "127.0.3.200", server.passwords["bob"]) == wire.SUCCESS
+    assert attempt("alice", "127.0.3.200", server.passwords["alice"]) == wire.SUCCESS
+    assert attempt("bob", "127.0.4.99", server.passwords["bob"]) == wire.SUCCESS
+
+
 def test_whether_a_user_exists_shows_neither_in_the_reply_nor_in_time(make_server, connect):
     server = make_server(users={"alice": "a", "off": "b", "bob": "c"}, login="failure-delay = 60ms\nfailure-delay-max = 60ms\nuser-tries = 0\naddress-tries = 0")
     server.sql("UPDATE users SET enabled = 0 WHERE username = 'off'")

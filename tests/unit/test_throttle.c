@@ -93,6 +93,68 @@ static void whoever_ends_a_try_ends_the_one_that_began(void **state)
 	throttle_free(&throttle);
 }
 
+static const struct settings_login by_prefix = { .address_tries = 5, .prefix_tries = 12, .trusted_time = 100 };
+
+static bool try_prefix(struct throttle *throttle, const char *address, bool success, double now)
+{
+	static unsigned count;
+	char user[16];
+	snprintf(user, sizeof(user), "u%u", count++);
+	enum throttle_account account = throttle_begin(throttle, &by_prefix, user, address, now);
+	if (account != THROTTLE_REFUSED) {
+		throttle_end(throttle, &by_prefix, account, user, address, success, now);
+	}
+	return account != THROTTLE_REFUSED;
+}
+
+/* FORMAT's addresses, one failure each, until the prefix is refused; others are not. */
+static void fill_prefix(struct throttle *throttle, const char *const addresses[12], const char *next, const char *other)
+{
+	for (int i = 0; i < 12; i++) {
+		assert_true(try_prefix(throttle, addresses[i], false, 1001));
+	}
+	struct stk_auth_limit limit;
+	throttle_ask(throttle, &by_prefix, NULL, next, 1011, &limit);
+	assert_true(limit.refused_for == 50);
+	assert_false(try_prefix(throttle, next, true, 1011));
+	assert_true(try_prefix(throttle, other, true, 1011));
+	throttle_ask(throttle, &by_prefix, NULL, other, 1011, &limit);
+	assert_true(limit.refused_for == 0);
+}
+
+static void a_prefix_is_refused_whichever_of_its_addresses_tries(void **state)
+{
+	(void)state;
+	static const char *const v4[12] = { "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6",
+		"10.0.0.7", "10.0.0.8", "10.0.0.9", "10.0.0.10", "10.0.0.255", "10.0.0.0" };
+	static const char *const v6[12] = { "2001:db8:1:1::/64", "2001:db8:1:2::/64", "2001:db8:1:3::/64", "2001:db8:1:4::/64",
+		"2001:db8:1:5::/64", "2001:db8:1:6::/64", "2001:db8:1:7::/64", "2001:db8:1:8::/64", "2001:db8:1:9::/64",
+		"2001:db8:1:a::/64", "2001:db8:1:ffff::/64", "2001:db8:1::/64" };
+	struct throttle *throttle = throttle_new();
+	fill_prefix(throttle, v4, "10.0.0.77", "10.0.1.77");
+	fill_prefix(throttle, v6, "2001:db8:1:b::/64", "2001:db8:2:b::/64");
+	assert_true(try_prefix(throttle, "10.0.0.77", true, 1062));
+	throttle_free(&throttle);
+}
+
+static void an_address_that_logged_in_is_not_refused_for_its_neighbours(void **state)
+{
+	(void)state;
+	struct throttle *throttle = throttle_new();
+	struct stk_auth_limit limit;
+	char address[16];
+	assert_true(try_prefix(throttle, "10.0.0.200", true, 1000));
+	for (int i = 0; i < 12; i++) {
+		snprintf(address, sizeof(address), "10.0.0.%d", i);
+		assert_true(try_prefix(throttle, address, false, 1000));
+	}
+	assert_false(try_prefix(throttle, "10.0.0.201", true, 1001));
+	assert_true(try_prefix(throttle, "10.0.0.200", true, 1001));
+	throttle_ask(throttle, &by_prefix, NULL, "10.0.0.200", 1001, &limit);
+	assert_true(limit.refused_for == 0);
+	throttle_free(&throttle);
+}
+
 static void failures_spread_over_time_do_not_add_up(void **state)
 {
 	(void)state;
@@ -161,6 +223,8 @@ int main(void)
 		cmocka_unit_test(an_address_that_logged_in_may_fail_ten_times_as_often),
 		cmocka_unit_test(a_user_is_let_in_at_home_whatever_is_tried_elsewhere),
 		cmocka_unit_test(whoever_ends_a_try_ends_the_one_that_began),
+		cmocka_unit_test(a_prefix_is_refused_whichever_of_its_addresses_tries),
+		cmocka_unit_test(an_address_that_logged_in_is_not_refused_for_its_neighbours),
 		cmocka_unit_test(failures_spread_over_time_do_not_add_up),
 		cmocka_unit_test(tries_under_way_are_bounded_too),
 		cmocka_unit_test(addresses_are_counted_without_port_and_ipv6_by_prefix),
