@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #include <sqlite3.h>
 
+#include "core/clock.h"
 #include "core/crash.h"
 #include "core/db_copy.h"
 #include "core/log.h"
@@ -23,6 +25,8 @@
 #define BUSY_MS     10000 /* how long a statement waits for a lock that somebody else holds */
 #define WRITE_TRIES 6     /* times BUSY_MS that a write waits */
 #define GROUP_MAX   1000  /* writes in one transaction */
+#define STUCK       20.0  /* seconds that a stop waits for a module's part of one write */
+#define STUCK_LOOK  0.1
 
 #define STATEMENTS 64 /* cached statements of a connection; more are an error, since each is named by a constant */
 
@@ -46,6 +50,9 @@ struct db_writer {
 	struct db_request *first, **last;
 	size_t waiting;
 	bool busy, stopping, configured;
+	bool stuck; /* it is in a module's part of a write that does not end; nobody waits for it */
+	_Atomic(const struct stk_module *) inside; /* whose part of a write runs */
+	atomic_ulong turns; /* parts of writes that began */
 	enum stk_durability durability;
 	char *file;
 };
@@ -296,15 +303,18 @@ static int begin(struct sqlite3 *handle, const char *file)
 
 /* Each write stands alone: one that fails is undone without the others. A savepoint keeps a copy of every page that is changed
  * behind it, so those that need none have none. */
-static void run_request(struct sqlite3 *handle, struct db_request *request)
+static void run_request(struct db_writer *writer, struct sqlite3 *handle, struct db_request *request)
 {
 	if (!request->append && sqlite3_exec(handle, "SAVEPOINT one", NULL, NULL, NULL) != SQLITE_OK) {
 		request->status = error_of(handle);
 		return;
 	}
+	atomic_fetch_add(&writer->turns, 1);
+	atomic_store(&writer->inside, request->module);
 	crash_enter(module_name(request->module), "write");
 	request->status = request->tx(request->module, handle, request->arg);
 	crash_leave();
+	atomic_store(&writer->inside, NULL);
 	if (request->append) {
 		return;
 	}
@@ -329,7 +339,7 @@ static void run_group(struct db_writer *writer, struct db_request *list)
 	struct sqlite3 *handle = open_writer(writer);
 	int rc = handle ? begin(handle, writer->file) : -EIO;
 	for (struct db_request *request = list; request && rc == 0; request = request->next) {
-		run_request(handle, request);
+		run_request(writer, handle, request);
 		if (sqlite3_get_autocommit(handle)) { /* SQLite has given the whole transaction up: a full disk, for one */
 			rc = request->status < 0 ? request->status : -EIO;
 		}
@@ -395,8 +405,12 @@ static struct db_writer *new_writer(struct db *db, const char *file)
 	writer->db = db;
 	writer->last = &writer->first;
 	pthread_mutex_init(&writer->lock, NULL);
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&writer->work, NULL);
-	pthread_cond_init(&writer->idle, NULL);
+	pthread_cond_init(&writer->idle, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -472,15 +486,37 @@ struct db *db_new(const char *state_dir, void (*deliver)(struct db_request *, vo
 	return db;
 }
 
-void db_drain(struct db *db)
+/* Under the lock: waits until nothing is left to write, or until one part of a write has taken for too long. */
+static void drain(struct db_writer *writer)
 {
+	unsigned long turn = atomic_load(&writer->turns);
+	double since = clock_now();
+	while (!writer->stuck && (writer->first || writer->busy)) {
+		double at = clock_now() + STUCK_LOOK;
+		struct timespec until = { .tv_sec = (time_t)at, .tv_nsec = (long)((at - (double)(time_t)at) * 1e9) };
+		pthread_cond_timedwait(&writer->idle, &writer->lock, &until);
+		const struct stk_module *inside = atomic_load(&writer->inside);
+		if (!inside || turn != atomic_load(&writer->turns)) { /* locks and disks have limits of their own */
+			turn = atomic_load(&writer->turns);
+			since = clock_now();
+		} else if (clock_now() - since > STUCK) {
+			log_write(LOG_ERR, "db: %s: a write of module %s has not ended in %.0f s: the server stops without it, and without those "
+			          "that wait behind it", writer->file, module_name(inside), STUCK);
+			writer->stuck = true;
+		}
+	}
+}
+
+bool db_drain(struct db *db)
+{
+	bool all = true;
 	for (struct db_writer *writer = db->writers; writer; writer = writer->next) {
 		pthread_mutex_lock(&writer->lock);
-		while (writer->first || writer->busy) {
-			pthread_cond_wait(&writer->idle, &writer->lock);
-		}
+		drain(writer);
+		all &= !writer->stuck;
 		pthread_mutex_unlock(&writer->lock);
 	}
+	return all;
 }
 
 void db_close(struct db *db)
@@ -488,6 +524,10 @@ void db_close(struct db *db)
 	while (db->writers) {
 		struct db_writer *writer = db->writers;
 		db->writers = writer->next;
+		if (writer->stuck) {
+			pthread_detach(writer->thread); /* what it uses stays */
+			continue;
+		}
 		pthread_mutex_lock(&writer->lock);
 		writer->stopping = true;
 		pthread_cond_broadcast(&writer->work);

@@ -2,6 +2,7 @@
 #ifndef STK_CORE_DB_H
 #define STK_CORE_DB_H
 
+#include <stdbool.h>
 #include <startalkd/module.h>
 
 #include "core/mailbox.h"
@@ -34,11 +35,12 @@ int db_durability(struct db *db, const char *file, enum stk_durability durabilit
 struct sqlite3_stmt *db_statement(struct sqlite3 *handle, const char *sql);
 /* Queues a write. 0; -EAGAIN: the queue is full; -errno: no writer. The request stays the caller's on error. */
 int db_write(struct db *db, const char *file, struct db_request *request);
-/* Waits until everything queued has been delivered. */
-void db_drain(struct db *db);
+/* Waits until everything queued has been delivered. False: the module's part of a write does not end, which is logged; then the process
+ * has to end without db_free(). */
+bool db_drain(struct db *db);
 /* Closes the calling thread's connections. */
 void db_thread_fini(struct db *db);
-/* Ends the writers, which write what is queued and close their files. */
+/* Ends the writers, which write what is queued and close their files, but for those that do not end. */
 void db_close(struct db *db);
 void db_free(struct db **db);
 

@@ -882,7 +882,11 @@ void module_unload_all(struct server *server)
 	while (reversed) {
 		struct stk_module *module = reversed;
 		reversed = module->next;
-		unload(module);
+		if (atomic_load(&module->under_way)) { /* a write that does not end may use what is its own */
+			module_log(module, LOG_WARNING, "not unloaded: its writes are not through");
+		} else {
+			unload(module);
+		}
 	}
 }
 

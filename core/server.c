@@ -434,10 +434,10 @@ void server_close(struct server *server)
 		session_end_all(server, 111, "system shutdown");
 		module_quiesce_all(server);
 		do { /* what is done may ask for another write */
-			db_drain(server->db);
+			server->left = !db_drain(server->db);
 		} while (router_run(server));
 		module_unload_all(server);
-		server->left = workers_free(&server->workers) > 0;
+		server->left |= workers_free(&server->workers) > 0;
 		router_run(server);
 		db_thread_fini(server->db);
 	}
@@ -448,7 +448,7 @@ void server_close(struct server *server)
 	}
 	if (server->left) { /* what still runs may use all the rest */
 		db_close(server->db);
-		log_write(LOG_ERR, "server: jobs that were written off still run; the process ends without them");
+		log_write(LOG_ERR, "server: jobs or writes that do not end still run; the process ends without them");
 		return;
 	}
 	if (server->ev) {

@@ -56,7 +56,7 @@ struct server {
 	int sockets[HANDOVER_MAX]; /* that listened, for the process that goes on in our place */
 	size_t socket_count;
 	bool restart; /* when it has stopped the program is executed anew */
-	bool left; /* closed, but jobs that were written off still run: the process must end without a clean-up */
+	bool left; /* closed, but jobs or writes that do not end still run: the process must end without a clean-up */
 };
 
 /* Reads the configuration and loads the modules. LOG: NAME=LEVEL each, before what the configuration says; NULL-terminated, or NULL.

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include <time.h>
 
 #include <sqlite3.h>
 #include <uthash.h>
@@ -23,6 +24,7 @@
 #include "verifier.h"
 
 #define CHANGES_MOST 200    /* rows looked at in one poll */
+#define POLL_LOST    5      /* seconds after which a poll is not waited for any more */
 #define SWEEP_EVERY 60      /* seconds between looks for passwords that were remembered long enough */
 #define KEEP_MS      300000 /* how long a change is remembered for logins that are not bound yet */
 
@@ -59,7 +61,8 @@ struct ended {
 struct state {
 	const struct conf *conf;
 	gnutls_privkey_t key;
-	bool polling;
+	struct poll *polling; /* the look that was begun last, until it comes back */
+	time_t polled_at;     /* it began, by a clock that nobody sets */
 	bool looking;   /* rows behind next_row have not been looked at since the start */
 	int64_t next_row;
 	int64_t audited; /* the last change that was told of */
@@ -538,7 +541,7 @@ static void looked(struct stk_module *module, int status, void *arg)
 	struct poll *poll = arg;
 	struct state *state = stk_data(module);
 	bool more = status == 0 && poll->looking && poll->next_row;
-	state->polling = false;
+	state->polling = state->polling == poll ? NULL : state->polling;
 	if (status == 0) {
 		state->dirty_log = state->dirty_log && !poll->clean;
 		state->looking = more;
@@ -567,11 +570,32 @@ static void looked(struct stk_module *module, int status, void *arg)
 	}
 }
 
+static time_t seconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+/* A job that the server has written off never comes back; one that is only slow holds back the next, which has the same key. */
+static bool may_poll(struct stk_module *module)
+{
+	const struct state *state = stk_data(module);
+	if (!state->polling) {
+		return true;
+	}
+	if (seconds() - state->polled_at < POLL_LOST) {
+		return false;
+	}
+	stk_log(module, LOG_WARNING, "a look at the table has not come back in %d s: another one begins", POLL_LOST);
+	return true;
+}
+
 static void poll_table(struct stk_module *module, void *arg)
 {
 	(void)arg;
 	struct state *state = stk_data(module);
-	struct poll *poll = state->polling ? NULL : calloc(1, sizeof(*poll));
+	struct poll *poll = may_poll(module) ? calloc(1, sizeof(*poll)) : NULL;
 	if (!poll) {
 		return;
 	}
@@ -580,10 +604,12 @@ static void poll_table(struct stk_module *module, void *arg)
 	poll->next_row = state->next_row;
 	poll->again = state->again;
 	poll->checkpoint = state->dirty_log;
-	state->polling = stk_job(module, 1, look, looked, poll) == 0;
-	if (!state->polling) {
+	if (stk_job(module, 1, look, looked, poll) < 0) {
 		free(poll);
+		return;
 	}
+	state->polling = poll;
+	state->polled_at = seconds();
 }
 
 /* On a worker: names that SQL could not fold, for a login that waits for one. The poll does the rest. */

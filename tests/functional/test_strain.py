@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the operator sees of modules, and is kept safe from: figures, metrics, levels of the log, jobs that do not end."""
 import re
+import signal
 import subprocess
 import time
 
@@ -196,6 +197,44 @@ def test_a_hanging_job_does_not_keep_the_server_from_stopping(strained, connect)
     assert connect(server.start()).login().ping()
 
 
+def test_a_write_that_hangs_is_named_and_does_not_keep_the_server_from_stopping(strained, connect):
+    server = strained()
+    alice, bob = connect(server).login(), connect(server, "bob").login()
+    do(server, "hang-writing")
+    message = alice.message(bob.jid.split("/")[0], "before the end")
+    assert alice.receipt(message)
+    begun = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.process.wait(60) == 0
+    took = time.monotonic() - begun
+    print(f"the stop took {took:.1f} s")
+    assert 19 < took < 40
+    server.process = None
+    server.thread.join(5)
+    assert count(server, r"db: strain.db: a write of module strain has not ended in 20 s: the server stops without it")
+    assert count(server, "module: strain: not unloaded: its writes are not through")
+    assert count(server, "the process ends without them")
+    done = subprocess.run(["sqlite3", server.path("state", "archive.db"), "PRAGMA integrity_check; SELECT count(*) FROM messages"],
+                          capture_output=True, text=True, timeout=20)
+    assert done.stdout == "ok\n1\n", done
+    assert connect(server.start()).login().ping()
+    open_gate(server)
+
+
+def test_a_write_that_takes_its_time_is_waited_for_at_a_stop(strained):
+    server = strained()
+    do(server, "hang-writing")
+    server.signal(signal.SIGTERM)
+    time.sleep(1)
+    assert server.process.poll() is None
+    open_gate(server)
+    assert server.process.wait(20) == 0
+    server.process = None
+    server.thread.join(5)
+    assert count(server, "strain: hanging is done: 0")
+    assert not count(server, "has not ended|do not end")
+
+
 def test_a_job_with_a_limit_holds_up_a_stop_for_its_limit_only(strained):
     server = strained("job-limit = 500ms")
     do(server, "hang")
@@ -300,3 +339,43 @@ def test_requests_can_be_resumed_in_unload_and_say_that_it_is_too_late(strained,
     reload(server)
     server.wait_log("strain: resumed late: Operation canceled")
     assert not count(server, "never resumed")
+
+
+# ---- jobs that were lost, of a module that needs them ----
+
+SLOW_READS = r"""
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+/* Reads of files wait on all threads but the first while there is the file of STK_HANG. */
+ssize_t pread64(int fd, void *out, size_t size, off_t at)
+{
+	while (getpid() != gettid() && access(getenv("STK_HANG"), F_OK) == 0) {
+		usleep(10000);
+	}
+	return syscall(SYS_pread64, fd, out, size, at);
+}
+"""
+
+
+def test_the_user_table_is_looked_at_again_after_a_look_was_written_off(make_server, connect, tmp_path):
+    server = make_server(start=False, limits="job-time-limit = 500ms")
+    source, library, hang = tmp_path / "slow.c", tmp_path / "slow.so", tmp_path / "hang"
+    source.write_text(SLOW_READS)
+    subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", library, source], check=True, capture_output=True)
+    with open(server.startalkd, "rb") as file:
+        program = file.read()
+    if b"__asan_init" in program or b"__tsan_init" in program:
+        pytest.skip("a sanitizer takes these functions itself")
+    server.env = {"LD_PRELOAD": str(library), "STK_HANG": str(hang)}
+    server.start()
+    bob = connect(server, "bob").login()
+    hang.touch()
+    server.sql("UPDATE users SET password = 'x' WHERE username = 'alice'")
+    server.wait_log("module: auth_sqlite: a job has not ended in 0")
+    hang.unlink()
+    server.wait_log("module: auth_sqlite: a job that was written off has ended after all")
+    server.sql("UPDATE users SET enabled = 0 WHERE username = 'bob'")
+    server.wait_log("a look at the table has not come back in 5 s: another one begins", 15)
+    server.wait_log("users: bob@example.org: disabled")
+    bob.expect_end(201)

@@ -68,6 +68,17 @@ static void hang(struct stk_module *module, void *arg)
 	stk_log(module, LOG_INFO, "a hanging job is back, its post: %s", rc == 0 ? "taken" : strerror(-rc));
 }
 
+static int hang_writing(struct stk_module *module, struct sqlite3 *db, void *arg)
+{
+	(void)module;
+	(void)db;
+	const struct hanging *hanging = arg;
+	while (access(hanging->gate, F_OK) < 0) {
+		rest(5);
+	}
+	return 0;
+}
+
 static void pass(struct stk_module *module, void *arg)
 {
 	(void)module;
@@ -87,6 +98,7 @@ static void hang_done(struct stk_module *module, int status, void *arg)
 	stk_log(module, LOG_INFO, "hanging is done: %d", status);
 }
 
+/* KEY 0: in a write. */
 static int start_hanging(struct stk_module *module, uint64_t key)
 {
 	struct hanging *hanging = slots;
@@ -98,7 +110,7 @@ static int start_hanging(struct stk_module *module, uint64_t key)
 	}
 	snprintf(hanging->gate, sizeof(hanging->gate), "%s/gate", stk_state_dir(module));
 	hanging->back = state.back;
-	int rc = stk_job(module, key, hang, hang_done, hanging);
+	int rc = key ? stk_job(module, key, hang, hang_done, hanging) : stk_db_write(module, "strain.db", hang_writing, hang_done, hanging);
 	hanging->used = rc == 0;
 	return rc;
 }
@@ -161,6 +173,8 @@ static void run(struct stk_module *module, const char *args, struct stk_answer *
 	const struct stk_answers *answers = stk_service(state.answers, NULL);
 	if (is(args, "hang")) {
 		rc = start_hanging(module, 7);
+	} else if (is(args, "hang-writing")) {
+		rc = start_hanging(module, 0);
 	} else if (is(args, "quick")) {
 		rc = stk_job(module, 7, pass, quick_done, NULL);
 	} else if (is(args, "slow")) {
