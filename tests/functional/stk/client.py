@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from . import wire
+from .server import PATIENCE
 from .wire import pb
 
 RESOURCE = "V[200012]_P[PC64]_ID[e85cbbb43c7f4a87acc919ba29c19a5e]_C[1]_PB"
@@ -24,7 +25,7 @@ class Closed(Exception):
 
 
 class Client:
-    def __init__(self, server, user="alice", domain=None, timeout=10, source=None, port=None):
+    def __init__(self, server, user="alice", domain=None, timeout=10 * PATIENCE, source=None, port=None):
         self.server, self.user, self.domain = server, user, domain or server.domain
         self.timeout = timeout
         self.sock = socket.create_connection(("127.0.0.1", port or server.port), timeout,

@@ -15,6 +15,7 @@ BUILD = os.path.abspath(os.environ.get("STK_BUILDDIR", ROOT))
 PLUGINS = ("10-auth_sqlite", "20-bind", "30-presence", "35-archive", "36-message", "40-ping", "50-admin")
 IO_THREADS = os.environ.get("STK_IO_THREADS", "0")
 SOCKET_PATH_MAX = 107
+PATIENCE = 6 if os.environ.get("STK_WRAPPER") else 1  # how much longer what the server does may take
 BAD = re.compile(r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|ThreadSanitizer|definitely lost: [1-9]|Assertion")
 
 
@@ -100,7 +101,7 @@ class Server:
         def find():
             return next((line for line in self.lines[since:] if re.search(pattern, line)), None)
         with self.changed:
-            self.changed.wait_for(lambda: find() or self.lines[-1:] == ["(end of log)"], timeout)
+            self.changed.wait_for(lambda: find() or self.lines[-1:] == ["(end of log)"], timeout * PATIENCE)
             line = find()
         assert line, f"no log line {pattern!r} in:\n" + "\n".join(self.lines)
         return line
@@ -138,7 +139,7 @@ class Server:
             return
         self.process.send_signal(signal.SIGTERM)
         try:
-            status = self.process.wait(20)
+            status = self.process.wait(20 * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = "none: it had to be killed"
