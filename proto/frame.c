@@ -71,6 +71,7 @@ static int open_gzip(const struct wire_field *gz, size_t limit, struct frame_roo
 	uint8_t *out = make_room(room, size);
 	inflater = inflater ? inflater : libdeflate_alloc_decompressor();
 	if (!out || !inflater) {
+		*why = NULL; /* it is none of the gzip's */
 		return -ENOMEM;
 	}
 	size_t used;

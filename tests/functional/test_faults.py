@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from stk import wire
+from stk.client import Closed
+from stk.server import BUILD
 
 LOCKED_SECONDS = float(os.environ.get("STK_LOCKED_SECONDS", "3"))  # at night: 30
 
@@ -231,3 +233,128 @@ def test_a_clock_that_is_set_back_and_forth_stops_nothing(make_server, connect, 
         assert alice.ping().inner.value == "ping"
         assert time.monotonic() - started < 5
     assert stamps == sorted(stamps), "what comes later is never stamped earlier"
+
+
+# ---- what the system refuses ----
+
+REFUSES = r"""
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *piece, size_t size);
+static int refuses(const char *what)
+{
+	const char *file = getenv(what);
+	return file && access(file, F_OK) == 0;
+}
+/* No database can be written while there is the file of STK_READ_ONLY. */
+ssize_t pwrite64(int fd, const void *in, size_t size, off_t at)
+{
+	if (refuses("STK_READ_ONLY")) {
+		errno = EROFS;
+		return -1;
+	}
+	return syscall(SYS_pwrite64, fd, in, size, at);
+}
+/* There is no memory for anything large while there is the file of STK_POOR. */
+#define LARGE 400000
+void *malloc(size_t size)
+{
+	return size > LARGE && refuses("STK_POOR") ? NULL : __libc_malloc(size);
+}
+void *calloc(size_t count, size_t size)
+{
+	return size && count > LARGE / size && refuses("STK_POOR") ? NULL : __libc_calloc(count, size);
+}
+void *realloc(void *piece, size_t size)
+{
+	return size > LARGE && refuses("STK_POOR") ? NULL : __libc_realloc(piece, size);
+}
+"""
+
+
+@pytest.fixture
+def refusing(make_server, tmp_path):
+    """refusing(NAME): a server, and the file that makes the system refuse what the shim above says."""
+    def make(name):
+        server = make_server(start=False)
+        program = pathlib.Path(server.startalkd).read_bytes()
+        if b"__asan_init" in program or b"__tsan_init" in program:
+            pytest.skip("a sanitizer takes these functions itself")
+        source, library, switch = tmp_path / "refuses.c", tmp_path / "refuses.so", tmp_path / "switch"
+        source.write_text(REFUSES)
+        subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", library, source], check=True, capture_output=True)
+        server.env = {"LD_PRELOAD": str(library), name: str(switch)}
+        return server.start(), switch
+    return make
+
+
+def test_a_database_that_becomes_read_only_refuses_messages_and_loses_none_that_had_a_receipt(refusing, connect):
+    server, switch = refusing("STK_READ_ONLY")
+    alice = connect(server).login()
+    kept = [alice.message("bob@example.org", f"before {i}") for i in range(5)]
+    for message in kept:
+        assert alice.receipt(message)
+    switch.touch()
+    for i in range(5):
+        message = alice.message("bob@example.org", f"refused {i}")
+        error = alice.expect(wire.ERROR)
+        assert error.inner.messageId == message and dict(error.headers())["errcode"][0] == "5"
+    assert alice.ping().inner.value == "ping"
+    server.wait_log("archive.db: cannot be written")
+    switch.unlink()
+    kept.append(alice.message("bob@example.org", "after"))
+    assert alice.receipt(kept[-1])
+    server.kill()
+    server.start()
+    bob = connect(server, "bob").login()
+    assert [bob.expect(wire.CHAT).inner.messageId for _ in kept] == kept
+    bob.quiet(0.3)
+
+
+def test_without_memory_for_one_stanza_its_session_ends_and_others_go_on(refusing, connect):
+    server, switch = refusing("STK_POOR")
+    alice, bob = connect(server).login(), connect(server, "bob").login()
+    switch.touch()
+    alice.message("bob@example.org", "x" * 1_000_000)
+    ended = False
+    while not ended:
+        try:
+            ended = alice.next().signal == wire.STREAM_END
+        except (Closed, ConnectionError):
+            ended = True
+    again = connect(server).login(resource="V_P[PC]_again")
+    small = again.message("bob@example.org", "small")
+    assert bob.expect(wire.CHAT).inner.messageId == small and again.receipt(small)
+    switch.unlink()
+    large = again.message("bob@example.org", "x" * 1_000_000)
+    assert again.receipt(large) and bob.expect(wire.CHAT).inner.messageId == large
+    server.wait_log("session: alice@.*: ended with 222: out of memory")
+
+
+# ---- no name server ----
+
+
+def test_the_server_looks_no_name_up(make_server, connect, tmp_path, monkeypatch):
+    """Nothing of it is linked to what asks for names, and none of its system calls goes to where those are answered."""
+    modules = pathlib.Path(BUILD, "modules").glob("*/*.so")
+    needs = subprocess.run(["nm", "-D", "--undefined-only", f"{BUILD}/startalkd", *modules], capture_output=True, text=True, check=True)
+    assert "inet_pton" in needs.stdout
+    assert not re.search(r"\b(getaddrinfo|getnameinfo|gethostby\w+|res_n?(query|search|init))\b", needs.stdout)
+    trace = tmp_path / "trace"
+    if subprocess.run(["strace", "-D", "-qq", "-o", trace, "true"], capture_output=True).returncode:
+        pytest.skip("strace does not work here")
+    monkeypatch.setenv("STK_WRAPPER", f"strace -D -f -qq -e trace=openat,connect,sendto -o {trace}")
+    server = make_server()
+    monkeypatch.delenv("STK_WRAPPER")
+    alice, bob = connect(server).login(), connect(server, "bob").login()
+    assert alice.receipt(alice.message("bob@example.org", "hello")) and bob.expect(wire.CHAT)
+    alice.message("carol@nowhere.example", "to another domain")
+    assert alice.expect(wire.ERROR)
+    server.stop()
+    calls = trace.read_text()
+    assert "startalkd.conf" in calls
+    assert not re.search(r"resolv\.conf|/etc/hosts|nscd|htons\(53\)", calls)
