@@ -17,7 +17,8 @@
 
 #include "core/log.h"
 
-#define FIRST 3 /* descriptor, as the protocol wants it */
+#define FIRST     3 /* descriptor, as the protocol wants it */
+#define LISTENING "STARTALKD_LISTENING"
 
 extern char **environ;
 
@@ -99,7 +100,12 @@ void handover_drop_rest(void)
 	inherited.n = 0;
 }
 
-int handover_check(const char *config)
+const char *handover_listening(void)
+{
+	return getenv(LISTENING);
+}
+
+int handover_check(const char *config, const char *listening)
 {
 	char check[] = "--check", option[] = "-c", *file = strdup(config);
 	char *argv[] = { inherited.program, option, file, check, NULL };
@@ -107,7 +113,9 @@ int handover_check(const char *config)
 	if (!file) {
 		return -ENOMEM;
 	}
+	setenv(LISTENING, listening, 1);
 	int rc = posix_spawn(&pid, inherited.program, NULL, NULL, argv, environ);
+	unsetenv(LISTENING);
 	free(file);
 	return rc ? -rc : (int)pid;
 }

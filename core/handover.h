@@ -17,8 +17,11 @@ void handover_init(void);
 int handover_take(struct sockaddr_storage *address);
 /* Closes what nobody has taken, and says so. */
 void handover_drop_rest(void);
-/* Is CONFIG right, for the program as it is on disk now? Starts a process that finds out: its pid, or -errno. */
-int handover_check(const char *config);
+/* Is CONFIG right, for the program as it is on disk now? LISTENING: the addresses that the server listens on. Starts
+ * a process that finds out: its pid, or -errno. */
+int handover_check(const char *config, const char *listening);
+/* In that process: the addresses that the server listens on, parted by spaces; NULL: it is no check before a restart. */
+const char *handover_listening(void);
 /* Executes the program anew, with the arguments of this one and the FDS; all other descriptors are closed. Returns -errno only. */
 int handover_exec(const int *fds, size_t n);
 

@@ -108,7 +108,7 @@ static void on_accept(struct ev_loop *ev, struct ev_io *io, int events)
 	struct listener *listener = io->data;
 	int last = last_descriptor();
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		struct sockaddr_storage peer;
+		struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
 		socklen_t len = sizeof(peer);
 		int fd = accept4(io->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= last) {
@@ -199,6 +199,32 @@ int listen_bind(const struct settings_listen *listen, char *err, size_t errlen)
 {
 	int fd = open_socket(listen);
 	return fd < 0 ? tell(listen, fd, err, errlen) : fd;
+}
+
+int listen_check(const struct settings_listen *list, const char *listening, conf_report_fn *report, void *arg)
+{
+	int rc = 0;
+	for (const struct settings_listen *listen = list; listen; listen = listen->next) {
+		struct sockaddr_storage address = { 0 };
+		char text[56], name[64], all[4096], err[512], fault[640];
+		make_address(listen, &address);
+		print_address(&address, text, sizeof(text));
+		snprintf(name, sizeof(name), " %s ", text);
+		snprintf(all, sizeof(all), " %s ", listening);
+		if (!listen->port || strstr(all, name)) {
+			continue;
+		}
+		int fd = listen_bind(listen, err, sizeof(err));
+		if (fd >= 0) {
+			close(fd);
+			continue;
+		}
+		snprintf(fault, sizeof(fault), "%s; a restart in place cannot take it, and the server may have been root when it was started: stop it "
+		                               "and start it", err);
+		report(fault, arg);
+		rc = fd;
+	}
+	return rc;
 }
 
 int loop_listen(struct loop *loop, const struct settings_listen *conf, int fd, char *err, size_t errlen)

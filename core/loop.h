@@ -84,6 +84,8 @@ void loop_on_batch(struct loop *loop, void (*fn)(void *arg), void *arg);
 int loop_start(struct loop *loop, unsigned threads);
 /* A socket bound to LISTEN's address, or -errno with ERR a text. Nobody can connect to it yet, unless it was handed over. */
 int listen_bind(const struct settings_listen *listen, char *err, size_t errlen);
+/* Could each of LIST be bound that is not in LISTENING, addresses parted by spaces? 0, or -errno and every fault reported. */
+int listen_check(const struct settings_listen *list, const char *listening, conf_report_fn *report, void *arg);
 /* Accepts from FD, which is bound and the loop's from now on. 0 or -errno with ERR a text; then FD stays the caller's. */
 int loop_listen(struct loop *loop, const struct settings_listen *listen, int fd, char *err, size_t errlen);
 /* Accepts no more. Up to MOST of the sockets are not closed but given to FDS; how many. */

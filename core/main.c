@@ -50,6 +50,9 @@ static int check(const char *config, const char *const *log)
 	server.conf = conf_new();
 	int rc = server.conf ? settings_load(config, server.conf, &server.settings, report, NULL) : -ENOMEM;
 	rc = rc < 0 ? rc : settings_check_logs(server.conf, log, report, NULL);
+	if (rc == 0 && handover_listening()) {
+		rc = listen_check(server.settings->listen, handover_listening(), report, NULL);
+	}
 	if (rc == 0) {
 		rc = module_load_all(&server, true, report, NULL);
 	}
@@ -64,7 +67,7 @@ static int check(const char *config, const char *const *log)
 static int help_module(const struct settings *settings, const char *name, bool dump)
 {
 	char err[1024], *path = NULL;
-	if (dump && strcmp(name, "core") == 0) {
+	if (dump && name && strcmp(name, "core") == 0) {
 		settings_dump_options(stdout);
 		return EXIT_SUCCESS;
 	}

@@ -313,6 +313,20 @@ static void on_checked(struct ev_loop *ev, struct ev_child *child, int events)
 	begin_stop(ev, runner);
 }
 
+struct addresses {
+	char text[4000];
+	size_t len;
+};
+
+static bool add_address(const char *address, enum stk_tls tls, void *arg)
+{
+	struct addresses *all = arg;
+	(void)tls;
+	int len = snprintf(all->text + all->len, sizeof(all->text) - all->len, "%s%s", all->len ? " " : "", address);
+	all->len += (size_t)len < sizeof(all->text) - all->len ? (size_t)len : 0;
+	return true;
+}
+
 /* The program may be another one by now, and the configuration too: whether they agree is found out first. */
 static void on_again(struct ev_loop *ev, struct ev_signal *signal, int events)
 {
@@ -321,7 +335,9 @@ static void on_again(struct ev_loop *ev, struct ev_signal *signal, int events)
 	if (runner->server->stopping || ev_is_active(&runner->check)) {
 		return;
 	}
-	int pid = handover_check(runner->server->config);
+	struct addresses listening = { .len = 0 };
+	loop_each_listener(runner->server->loop, add_address, &listening);
+	int pid = handover_check(runner->server->config, listening.text);
 	if (pid < 0) {
 		log_write(LOG_ERR, "server: not restarted: the program on disk cannot be executed: %s", strerror(-pid));
 		return;

@@ -208,3 +208,35 @@ def test_what_root_restores_belongs_to_the_server_s_user(become, connect):
         server.start()
         connect(server).login()
         server.stop()
+
+
+@root_only
+def test_a_restart_in_place_is_refused_where_a_new_port_needs_root(become, connect):
+    server = become()
+    alice = connect(server).login()
+    config = server.path("startalkd.conf")
+    with open(config, encoding="utf-8") as file:
+        text = file.read()
+
+    def try_with(port):
+        since = len(server.lines)
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(text + f"\n[listen low]\naddress = 127.0.0.9\nport = {port}\n")
+        server.signal(signal.SIGUSR2)
+        return since
+
+    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
+        if int(file.read()) <= 1:
+            pytest.skip("anybody may have any port here")
+    since = try_with(1)
+    server.wait_log("listen: 127.0.0.9:1: Permission denied; a port below 1024 needs root .*; a restart in place cannot take it", since=since)
+    server.wait_log("not restarted", since=since)
+    assert alice.ping().inner.value == "ping"
+    with socket.socket() as free:
+        free.bind(("127.0.0.9", 0))
+        port = free.getsockname()[1]
+    since = try_with(port)
+    server.wait_log("server: ready", 30, since)
+    assert port in server.ports
+    since = try_with(port)  # now it has that one already
+    server.wait_log("server: ready", 30, since)
