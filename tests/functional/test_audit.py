@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import shutil
 import signal
 import stat
+import subprocess
 import time
 
 import pytest
 from stk.disk import NoDisk, SmallDisk
+from stk.server import ROOT
 
 AUDIT = {"60-audit": "[audit]\n"}
 
@@ -160,6 +163,25 @@ def test_sigusr1_opens_a_new_file_and_loses_nothing(server, log, connect):
     connect(server, "bob").login()
     wait_for(log, event="login", user="bob@example.org")
     assert not [entry for entry in entries(log + ".1") if entry.get("user", "").startswith("bob@") and entry["event"] == "login"]
+
+
+def test_the_file_for_logrotate_turns_it(server, log, connect, tmp_path):
+    if not shutil.which("logrotate") or os.geteuid() != 0:
+        pytest.skip("needs logrotate, and root")
+    connect(server).login()
+    wait_for(log, event="login")
+    with open(os.path.join(ROOT, "dist", "startalkd.logrotate"), encoding="utf-8") as file:
+        text = file.read()
+    for there, here in (("/var/lib/startalkd/audit.log", log), ("su startalkd startalkd", "su root root"),
+                        ("pkill -USR1 -x -U startalkd startalkd || true", f"kill -USR1 {server.process.pid}")):
+        assert text.count(there) == 1
+        text = text.replace(there, here)
+    (tmp_path / "turn").write_text(text)
+    done = subprocess.run(["logrotate", "-f", "-s", tmp_path / "turned", tmp_path / "turn"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    connect(server, "bob").login()
+    wait_for(log, event="login", user="bob@example.org")
+    assert [entry["event"] for entry in entries(log + ".1") if entry["event"] in ("start", "login")] == ["start", "login"]
 
 
 def test_sigusr1_without_the_module_does_nothing(make_server, connect):
