@@ -83,7 +83,7 @@ static int parse_peer(const char *peer, uint8_t out[16])
 /* False: it has no address that could be counted by. */
 static bool key_of(const char *peer, uint64_t *key)
 {
-	uint8_t address[16];
+	uint8_t address[16] = { 0 };
 	int family = parse_peer(peer, address);
 	*key = 0;
 	for (int i = 0; i < (family == AF_INET ? 4 : 8); i++) {

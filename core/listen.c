@@ -108,7 +108,7 @@ static void on_accept(struct ev_loop *ev, struct ev_io *io, int events)
 	struct listener *listener = io->data;
 	int last = last_descriptor();
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
+		struct sockaddr_storage peer = { 0 };
 		socklen_t len = sizeof(peer);
 		int fd = accept4(io->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= last) {
@@ -230,7 +230,7 @@ int listen_check(const struct settings_listen *list, const char *listening, conf
 int loop_listen(struct loop *loop, const struct settings_listen *conf, int fd, char *err, size_t errlen)
 {
 	static const char *const modes[] = { "off", "optional", "required", "direct" };
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = { 0 };
 	socklen_t len = sizeof(address);
 	struct listener *listener = calloc(1, sizeof(*listener));
 	int rc = listener ? 0 : -ENOMEM;

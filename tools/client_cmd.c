@@ -141,7 +141,7 @@ static int run_iq(struct client *client, char *arguments)
 	const char *to = command_word(&arguments);
 	struct stk_stanza *answer;
 	double ms;
-	if (!xmlns || (strcmp(type, "get") != 0 && strcmp(type, "set") != 0) || *command_rest(arguments)) {
+	if (!type || !xmlns || (strcmp(type, "get") != 0 && strcmp(type, "set") != 0) || *command_rest(arguments)) {
 		return command_misuse(client, "/iq get|set XMLNS [NAME] [TO]");
 	}
 	if (name && !to && strchr(name, '@')) {

@@ -247,7 +247,7 @@ static int put_bytes(struct backup *backup, const char *name, int fd, uint64_t s
 
 static int put_file(struct backup *backup, const char *name, const char *path, json_t *entry)
 {
-	struct stat st;
+	struct stat st = { 0 };
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	int rc = fd < 0 || fstat(fd, &st) < 0 ? fail(backup, -errno, "%s: cannot be read: %s", path, strerror(errno)) : 0;
 	rc = rc < 0 ? rc : put_bytes(backup, name, fd, (uint64_t)st.st_size, entry);

@@ -89,7 +89,7 @@ static bool get_number(const json_t *value, json_int_t least, json_int_t most, j
 	const char *text = json_string_value(value);
 	errno = 0;
 	*out = json_is_integer(value) ? json_integer_value(value) : text ? strtoll(text, &end, 10) : least - 1;
-	return !errno && !(text && (end == text || *end)) && *out >= least && *out <= most;
+	return !errno && !(end && (end == text || *end)) && *out >= least && *out <= most;
 }
 
 /* ---- walking over sessions ---- */

@@ -140,7 +140,7 @@ static const char *find_line(struct connection *connection)
 	size_t len = bytes_len(in);
 	const char *start = in->data ? in->data + in->at : NULL;
 	const char *end =
-		len > connection->scanned ? memchr(start + connection->scanned, '\n', len - connection->scanned) : NULL;
+		start && len > connection->scanned ? memchr(start + connection->scanned, '\n', len - connection->scanned) : NULL;
 	if (end || (connection->eof && len)) {
 		return end ? end : start + len;
 	}

@@ -96,7 +96,7 @@ const char *verifier_lookalike(const char *stored)
 	if (stored[0] == '$' && last > stored + 1 && strlen(stored) > 12) {
 		return "a crypt(3) string";
 	}
-	if (stored[0] == '{' && brace > stored + 1 && strlen(brace) > 20 && stored[1] >= 'A' && stored[1] <= 'Z') {
+	if (stored[0] == '{' && brace && brace > stored + 1 && strlen(brace) > 20 && stored[1] >= 'A' && stored[1] <= 'Z') {
 		return "an LDAP hash";
 	}
 	return NULL;
