@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include <gnutls/abstract.h>
@@ -26,6 +27,7 @@ struct options {
 	const char *mode;
 	const char *address, *domain, *prefix, *password, *rsa_key;
 	const char *cpu, *server_pid; /* kept as text; NULL: not given */
+	const char *record;           /* a file; NULL: none */
 	int64_t port, users, sessions, concurrency, pairs, window, body, devices, sources, messages;
 	double rate, login_rate, seconds, warmup, settle, ping_every, limit;
 	int tls, kind, wrap; /* enums */
@@ -68,7 +70,8 @@ struct traffic {
 	uint64_t paced; /* open loop: how many were sent since SINCE, and so when the next one is due */
 	int64_t since, last_arrival;
 	struct histogram delivery, receipt;
-	char *text; /* of the bodies */
+	FILE *record; /* NULL: none is kept */
+	char *text;   /* of the bodies */
 	size_t text_len;
 };
 

@@ -69,6 +69,10 @@ static const struct option_spec specs[] = {
 	{ "settle", OPTION_REAL, AT(settle), "2", 0, 3600, "idle: seconds before memory is read", NULL },
 	{ "messages", OPTION_INT, AT(messages), "0", 0, 1e9, "end when so many were measured; 0: when the time is over",
 	  NULL },
+	{ "record", OPTION_TEXT, AT(record), NULL, 0, 0,
+	  "chat: write a line here for each receipt, delivery and mark that came: kind, id of the message, when it was due and "
+	  "when that came (microseconds of the monotonic clock)",
+	  NULL },
 	{ "limit", OPTION_REAL, AT(limit), "300", 1, 86400, "seconds after which it ends whatever happens", NULL },
 	{ "server-pid", OPTION_TEXT, AT(server_pid), NULL, 0, 0,
 	  "the server's process, for its processor time and memory", NULL },

@@ -3,6 +3,7 @@
  * answer. Each message carries a token with its number and time, by which each receiver sees what is missing or out of
  * order. */
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,9 @@ void traffic_init(struct bench *bench, enum load_kind kind, double rate)
 	traffic->text = make_text(traffic->text_len);
 	traffic->receipts_wanted = kind == KIND_CHAT && !bench->options.bare;
 	traffic->parts = traffic->receipts_wanted;
+	if (bench->options.record && !(traffic->record = fopen(bench->options.record, "we"))) {
+		die("--record: %s: %s", bench->options.record, strerror(errno));
+	}
 }
 
 /* The JID of a session without its resource. */
@@ -120,6 +124,9 @@ void traffic_fini(struct bench *bench)
 		stencil_fini(&bench->traffic.flows[i].stencil);
 		stencil_fini(&bench->traffic.flows[i].mark);
 	}
+	if (bench->traffic.record && fclose(bench->traffic.record) != 0) {
+		die("--record: %s: %s", bench->options.record, strerror(errno));
+	}
 	free(bench->traffic.flows);
 	free(bench->traffic.text);
 }
@@ -156,6 +163,10 @@ void traffic_start(struct bench *bench)
 	traffic->on = true;
 	traffic->since = clock_us();
 	traffic->primed = traffic->rate > 0;
+	if (traffic->record) { /* whoever watches the file learns that it begins */
+		fprintf(traffic->record, "begin - %lld %lld\n", (long long)traffic->since, (long long)traffic->since);
+		fflush(traffic->record);
+	}
 }
 
 int64_t traffic_due(const struct bench *bench)
@@ -207,6 +218,18 @@ static void note_latency(struct bench *bench, struct histogram *histogram, const
 	}
 }
 
+static void note_arrival(const struct bench *bench, const char *kind, const struct token *token)
+{
+	struct token message = *token;
+	uint8_t id[TOKEN_LEN];
+	message.flow &= ~MARK_FLOW;
+	if (bench->traffic.record) {
+		token_write(&message, id);
+		fprintf(bench->traffic.record, "%s %.*s %lld %lld\n", kind, TOKEN_LEN, (const char *)id,
+			(long long)(bench->start + (int64_t)token->time), (long long)bench->now);
+	}
+}
+
 static bool text_is_whole(const struct traffic *traffic, struct view text)
 {
 	size_t skip = traffic->kind == KIND_NOTIFY ? TOKEN_LEN : 0;
@@ -232,7 +255,10 @@ static void take_mark(struct bench *bench, const struct session *session, const 
 		bench_fault(bench, "a mark of flow %u reached %s", token->flow & ~MARK_FLOW, session->jid);
 	}
 	traffic->marks_arrived += frame->signal == SIGNAL_READMARK;
-	traffic->mark_receipts += frame->signal == SIGNAL_MSTAT;
+	if (frame->signal == SIGNAL_MSTAT) {
+		traffic->mark_receipts++;
+		note_arrival(bench, "mark", token);
+	}
 	traffic->last_arrival = bench->now;
 }
 
@@ -244,6 +270,7 @@ static void take_delivery(struct bench *bench, struct session *session, struct f
 	traffic->altered += !text_is_whole(traffic, text);
 	traffic->delivered++;
 	note_latency(bench, &traffic->delivery, token);
+	note_arrival(bench, "delivery", token);
 	flow->arrivals++;
 	if (flow->mark.tokens) {
 		send_mark(bench, session, flow, token);
@@ -256,6 +283,7 @@ static void take_receipt(struct bench *bench, struct flow *flow, const struct to
 	check_order(traffic, &flow->receipt, token->seq);
 	traffic->receipts++;
 	note_latency(bench, &traffic->receipt, token);
+	note_arrival(bench, "receipt", token);
 	flow->arrivals++;
 }
 

@@ -136,6 +136,23 @@ def test_chat_ends_after_so_many_messages(bench):
     assert result["whole_run"]["sent"] == result["messages"] == 50 and result["seconds"] < 25
 
 
+def test_a_record_has_each_receipt_delivery_and_mark_and_when_they_came(bench, tmp_path):
+    whole = bench("chat", "--pairs", 2, "--rate", 60, "--marks", "--record", tmp_path / "record").fine()["whole_run"]
+    first, *lines = [line.split() for line in (tmp_path / "record").read_text().splitlines()]
+    assert first[:2] == ["begin", "-"] and int(first[2]) > 0
+    ids = {kind: [id_ for name, id_, _, _ in lines if name == kind] for kind in ("receipt", "delivery", "mark")}
+    assert len(ids["receipt"]) == whole["receipts"] and len(ids["delivery"]) == whole["delivered"] and len(ids["mark"]) == whole["marks"]
+    assert set(ids["receipt"]) == set(ids["delivery"]) == set(ids["mark"])
+    assert all(int(first[2]) <= int(sent) <= int(arrived) for _, _, sent, arrived in lines)
+    with contextlib.closing(sqlite3.connect(bench.server.path("state", "archive.db"))) as archive:
+        assert set(ids["receipt"]) == {id_ for id_, in archive.execute("SELECT id FROM messages")}
+
+
+def test_a_record_that_cannot_be_kept_is_told(bench, tmp_path):
+    run = bench("chat", "--pairs", 1, "--record", tmp_path / "missing" / "record")
+    assert run.status == 2 and "--record: " in run.err and "No such file or directory" in run.err
+
+
 def test_receivers_may_send_delivered_marks_as_desktop_clients_do(bench):
     whole = bench("chat", "--pairs", 2, "--window", 4, "--marks").fine()["whole_run"]
     assert whole["marks"] == whole["delivered"] > 0 and whole["lost_marks"] == 0
