@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory in all: what the process has of it, once a second, against max-memory. Past it new connections are refused, by the loop;
- * what single sessions may take is bounded elsewhere. */
+ * when most connections have gone, what they had goes back to the system. What single sessions may take is bounded elsewhere. */
 
 #include "core/memory.h"
 
@@ -16,6 +16,7 @@
 
 #define LOOK_EVERY 1.0
 #define TRIM_EVERY 10.0 /* seconds; giving memory back takes a while, and may be in vain */
+#define PEAK_MIN   64   /* connections that had more than a little memory */
 
 static int64_t page_size(void)
 {
@@ -40,13 +41,33 @@ static int64_t limit_of(const struct server *server)
 	return set ? set : (int64_t)sysconf(_SC_PHYS_PAGES) / 4 * 3 * page_size();
 }
 
+static void give_back(struct memory_watch *watch, double now, size_t connections)
+{
+	watch->trimmed_at = now;
+	watch->peak = connections;
+	malloc_trim(0);
+}
+
+/* Most of those who came have gone, and what the C library keeps of what they had would stay with the process. */
+static void follow_connections(struct memory_watch *watch, double now, size_t connections)
+{
+	watch->peak = connections > watch->peak ? connections : watch->peak;
+	bool gone = watch->peak >= PEAK_MIN && connections < watch->peak / 2;
+	if ((gone || watch->again) && now >= watch->trimmed_at + TRIM_EVERY) {
+		watch->again = gone;
+		int64_t before = read_resident(watch->fd);
+		give_back(watch, now, connections);
+		log_write(LOG_INFO, "server: memory: most connections have gone: %" PRId64 " KiB, %" PRId64 " KiB when trimmed",
+			  before / 1024, read_resident(watch->fd) / 1024);
+	}
+}
+
 /* The C library keeps what was freed: it has to give that back before there is a verdict. */
 static int64_t measure(struct memory_watch *watch, double now, int64_t limit)
 {
 	int64_t resident = read_resident(watch->fd);
 	if (resident > limit && now >= watch->trimmed_at + TRIM_EVERY) {
-		watch->trimmed_at = now;
-		malloc_trim(0);
+		give_back(watch, now, watch->peak);
 		resident = read_resident(watch->fd);
 	}
 	return resident;
@@ -54,6 +75,7 @@ static int64_t measure(struct memory_watch *watch, double now, int64_t limit)
 
 static void look(struct server *server)
 {
+	follow_connections(&server->memory, clock_now(), loop_connections(server->loop));
 	int64_t limit = limit_of(server), resident = measure(&server->memory, clock_now(), limit);
 	bool full = resident > limit;
 	if (full != server->memory_full) {

@@ -115,6 +115,22 @@ def test_past_max_memory_new_connections_are_refused_and_others_go_on(server, co
     connect(server).login(resource="again")
 
 
+def test_memory_goes_back_to_the_system_when_most_connections_have_gone(server, connect):
+    given_back = r"server: memory: most connections have gone: \d+ KiB, \d+ KiB when trimmed"
+    clients = [connect(server) for _ in range(100)]
+    clients[-1].welcome()
+    time.sleep(1.1)  # connections are counted once a second
+    for client in clients[60:]:
+        client.close()
+    time.sleep(1.1)
+    assert not any(re.search(given_back, line) for line in server.lines), "most of them are still there"
+    for client in clients[10:60]:
+        client.close()
+    server.wait_log(given_back)
+    server.wait_log(given_back, 20, since=max(at for at, line in enumerate(server.lines) if "when trimmed" in line) + 1)
+    assert gets_in(server, connect)
+
+
 @pytest.mark.parametrize("threads", [0, 2])
 def test_without_descriptors_it_refuses_politely_serves_on_and_accepts_again(make_server, connect, threads):
     server = make_server(start=False, server=f"io-threads = {threads}")
