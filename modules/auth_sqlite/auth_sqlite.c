@@ -11,6 +11,7 @@
 
 #include <sqlite3.h>
 #include <uthash.h>
+#include <utlist.h>
 
 #include <startalkd/module.h>
 #include <startalkd/service.h>
@@ -24,6 +25,8 @@
 #include "verifier.h"
 
 #define CHANGES_MOST 200    /* rows looked at in one poll */
+#define AT_ONCE      32     /* tries that workers have; fewer than come to count as guessing from one address */
+#define TRY_LOST     60     /* seconds after which a try is not waited for any more */
 #define POLL_LOST    5      /* seconds after which a poll is not waited for any more */
 #define SWEEP_EVERY 60      /* seconds between looks for passwords that were remembered long enough */
 #define KEEP_MS      300000 /* how long a change is remembered for logins that are not bound yet */
@@ -80,8 +83,11 @@ struct state {
 
 /* One try. Workers read and judge it; auth belongs to the router thread and is NULL once the client is gone. */
 struct attempt {
-	struct attempt *next;
+	struct attempt *prev, *next; /* in waiting or in judging */
+	UT_hash_handle hh;           /* by auth, while there is one */
 	struct stk_auth *auth;
+	time_t begun;                /* when a worker was given it, by a clock that nobody sets */
+	bool lost;
 	struct plain plain;
 	char user[STK_JID_PART_MAX + 1];   /* as typed, without domain */
 	char folded[STK_JID_MAX + 1];      /* the name as it is compared */
@@ -93,15 +99,32 @@ struct attempt {
 	struct user account;
 };
 
-static struct attempt *attempts; /* under way; router thread */
+/* Router thread. After a restart all users come at once: what workers cannot have yet waits in order, is not refused, and holds up no
+ * other job behind it. */
+static struct {
+	struct attempt *by_auth, *waiting, *judging;
+	unsigned judging_count;
+} tries;
 
+static time_t seconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static void leave_auth(struct attempt *attempt)
+{
+	if (attempt->auth) {
+		HASH_DEL(tries.by_auth, attempt);
+		attempt->auth = NULL;
+	}
+}
+
+/* It is in no list any more. */
 static void free_attempt(struct attempt *attempt)
 {
-	struct attempt **at = &attempts;
-	while (*at != attempt) {
-		at = &(*at)->next;
-	}
-	*at = attempt->next;
+	leave_auth(attempt);
 	plain_fini(&attempt->plain);
 	users_fini(&attempt->account);
 	free(attempt);
@@ -164,18 +187,76 @@ static void judge(struct stk_module *module, void *arg)
 	credential_wipe(password);
 }
 
+static void judge_waiting(struct stk_module *module);
+
+static void stop_judging(struct attempt *attempt)
+{
+	if (!attempt->lost) {
+		DL_DELETE(tries.judging, attempt);
+		tries.judging_count--;
+	}
+}
+
 static void answer(struct stk_module *module, int status, void *arg)
 {
 	struct attempt *attempt = arg;
-	(void)module;
-	if (attempt->auth && status < 0) {
-		stk_auth_fail(attempt->auth, attempt->user, NULL, "the server stops");
-	} else if (attempt->auth && attempt->why) {
-		stk_auth_fail(attempt->auth, attempt->user, NULL, attempt->why);
-	} else if (attempt->auth) {
-		stk_auth_succeed(attempt->auth, attempt->account.username);
+	struct stk_auth *auth = attempt->auth;
+	stop_judging(attempt);
+	leave_auth(attempt);
+	if (auth && status < 0) {
+		stk_auth_fail(auth, attempt->user, NULL, "the server stops");
+	} else if (auth && attempt->why) {
+		stk_auth_fail(auth, attempt->user, NULL, attempt->why);
+	} else if (auth) {
+		stk_auth_succeed(auth, attempt->account.username);
 	}
 	free_attempt(attempt);
+	judge_waiting(module);
+}
+
+/* Gives it to a worker, or refuses and frees it. */
+static void begin_judging(struct stk_module *module, struct attempt *attempt)
+{
+	char jid[sizeof(attempt->folded) + sizeof(attempt->domain) + 1];
+	struct stk_auth *auth = attempt->auth;
+	snprintf(jid, sizeof(jid), "%s@%s", attempt->folded, attempt->domain);
+	const char *why = stk_auth_allowed(auth, jid) ? NULL : "too many failed tries lately";
+	if (!why && stk_job(module, 0, judge, answer, attempt) < 0) {
+		why = "the server is too busy";
+	}
+	if (why) {
+		leave_auth(attempt);
+		stk_auth_fail(auth, attempt->user, NULL, why);
+		free_attempt(attempt);
+		return;
+	}
+	attempt->begun = seconds();
+	DL_APPEND(tries.judging, attempt);
+	tries.judging_count++;
+}
+
+/* A job that the server has written off never comes back. */
+static void give_up_lost(void)
+{
+	struct attempt *oldest = tries.judging;
+	if (oldest && seconds() - oldest->begun > TRY_LOST) {
+		stop_judging(oldest);
+		oldest->lost = true;
+	}
+}
+
+static void judge_waiting(struct stk_module *module)
+{
+	give_up_lost();
+	while (tries.waiting && tries.judging_count < AT_ONCE) {
+		struct attempt *attempt = tries.waiting;
+		DL_DELETE(tries.waiting, attempt);
+		if (attempt->auth) {
+			begin_judging(module, attempt);
+		} else {
+			free_attempt(attempt);
+		}
+	}
 }
 
 /* authcid is "user" or "user@domain". 0, or -EINVAL: it can be no account of this stream. */
@@ -207,22 +288,13 @@ static int step(struct stk_module *module, struct stk_auth *auth, const uint8_t 
 		stk_auth_fail(auth, NULL, NULL, "out of memory");
 		return 0;
 	}
-	attempt->next = attempts;
-	attempts = attempt;
 	int rc = plain_parse(in, len, &attempt->plain);
 	if (rc < 0) {
 		free_attempt(attempt);
 		return rc;
 	}
-	char jid[sizeof(attempt->folded) + sizeof(attempt->domain) + 1];
 	if (name_account(attempt, stk_auth_domain(auth)) < 0) {
 		stk_auth_fail(auth, attempt->plain.authcid, NULL, "no user of this domain can be called so");
-		free_attempt(attempt);
-		return 0;
-	}
-	snprintf(jid, sizeof(jid), "%s@%s", attempt->folded, attempt->domain);
-	if (!stk_auth_allowed(auth, jid)) {
-		stk_auth_fail(auth, attempt->user, NULL, "too many failed tries lately");
 		free_attempt(attempt);
 		return 0;
 	}
@@ -230,21 +302,19 @@ static int step(struct stk_module *module, struct stk_auth *auth, const uint8_t 
 	attempt->secure = stk_auth_secure(auth);
 	attempt->plain_without_tls = state->conf->plain_without_tls;
 	attempt->iterations = (unsigned)state->conf->iterations;
-	rc = stk_job(module, 0, judge, answer, attempt);
-	if (rc < 0) {
-		stk_auth_fail(auth, attempt->user, NULL, "the server is too busy");
-		free_attempt(attempt);
-	}
+	HASH_ADD_PTR(tries.by_auth, auth, attempt);
+	DL_APPEND(tries.waiting, attempt);
+	judge_waiting(module);
 	return 0;
 }
 
 static void forget(struct stk_module *module, struct stk_auth *auth)
 {
+	struct attempt *attempt;
 	(void)module;
-	for (struct attempt *attempt = attempts; attempt; attempt = attempt->next) {
-		if (attempt->auth == auth) {
-			attempt->auth = NULL;
-		}
+	HASH_FIND_PTR(tries.by_auth, &auth, attempt);
+	if (attempt) {
+		leave_auth(attempt);
 	}
 }
 
@@ -570,13 +640,6 @@ static void looked(struct stk_module *module, int status, void *arg)
 	}
 }
 
-static time_t seconds(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
 /* A job that the server has written off never comes back; one that is only slow holds back the next, which has the same key. */
 static bool may_poll(struct stk_module *module)
 {
@@ -641,6 +704,11 @@ static void unload(struct stk_module *module)
 	struct state *state = stk_data(module);
 	if (!state) {
 		return;
+	}
+	while (tries.waiting) { /* nobody waits for these any more */
+		struct attempt *attempt = tries.waiting;
+		DL_DELETE(tries.waiting, attempt);
+		free_attempt(attempt);
 	}
 	forget_ended(state, INT64_MAX);
 	remembered_free(&state->remembered);

@@ -55,6 +55,15 @@ def bench(make_server):
     return run
 
 
+def test_many_users_of_one_address_log_in_at_once_and_none_is_taken_for_a_guesser(make_server):
+    names = [f"u{number:05}" for number in range(100)]
+    slow = "[auth_sqlite]\nplain-without-tls = on\niterations = 200000\n"
+    server = make_server(users={name: "bench" for name in names}, plugins={"10-auth_sqlite": slow}, login="address-tries = 20\n")
+    result = Run("idle", "--port", server.port, "--users", len(names), "--sessions", len(names), "--concurrency", len(names),
+                 "--sources", 1, *SHORT).fine()
+    assert result["sessions"] == len(names)
+
+
 def check_frame(result, tls="off"):
     assert result["tls"] == tls and 0.4 < result["seconds"] < 30
     assert result["server"]["rss_kib"] > 1000 and 0 <= result["server"]["cpu_share"]
