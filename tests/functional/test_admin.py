@@ -507,6 +507,7 @@ def type_password(command, *texts):
     """Runs COMMAND on a terminal and types at each prompt. The exit status and all that the terminal showed."""
     pid, master = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
         os.execv(command[0], command)
     shown, typed = b"", 0
     while True:
