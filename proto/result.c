@@ -177,10 +177,11 @@ static const struct row rows[] = {
 static void read_parts(struct stk_node *node, const struct row *row, const Startalk__MessageBody *body)
 {
 	for (const struct part *part = row->parts; part->source != END; part++) {
+		const char *value = body_header(body, part->header);
 		if (part->source == ATTR) {
-			node_set(node, part->name, body_header(body, part->header));
+			node_set(node, part->name, value ? value : part->otherwise); /* as it would be sent */
 		} else if (part->source == CHILD) {
-			read_text_child(node, part->name, body_header(body, part->header));
+			read_text_child(node, part->name, value);
 		}
 	}
 }
