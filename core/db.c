@@ -25,6 +25,9 @@
 #define BUSY_MS     10000 /* how long a statement waits for a lock that somebody else holds */
 #define WRITE_TRIES 6     /* times BUSY_MS that a write waits */
 #define GROUP_MAX   1000  /* writes in one transaction */
+/* Pages that groups change again and again are kept, up to 16 MiB, and moved from the log to the file once for 4,000 of them: messages of
+ * many users change pages all over the indexes. */
+#define WRITER_PRAGMAS "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000"
 #define STUCK       20.0  /* seconds that a stop waits for a module's part of one write */
 #define STUCK_LOOK  0.1
 
@@ -50,6 +53,7 @@ struct db_writer {
 	struct db_request *first, **last;
 	size_t waiting;
 	bool busy, stopping, configured;
+	bool unwoken; /* it was given something since db_wake(); the router thread's */
 	bool stuck; /* it is in a module's part of a write that does not end; nobody waits for it */
 	_Atomic(const struct stk_module *) inside; /* whose part of a write runs */
 	atomic_ulong turns; /* parts of writes that began */
@@ -61,6 +65,7 @@ struct db {
 	char *state_dir;
 	void (*deliver)(struct db_request *list, void *arg);
 	void *arg;
+	bool unwoken;         /* a writer is; the router thread's */
 	pthread_mutex_t lock; /* of the list of writers */
 	struct db_writer *writers;
 };
@@ -329,7 +334,7 @@ static struct sqlite3 *open_writer(struct db_writer *writer)
 	static const char *const levels[] = { "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL", "PRAGMA synchronous = OFF" };
 	struct sqlite3 *handle = db_get(writer->db, "", writer->file, NULL);
 	if (handle && !writer->configured) {
-		writer->configured = run(handle, writer->file, levels[writer->durability]) == 0;
+		writer->configured = run(handle, writer->file, levels[writer->durability]) == 0 && run(handle, writer->file, WRITER_PRAGMAS) == 0;
 	}
 	return handle && writer->configured ? handle : NULL;
 }
@@ -465,10 +470,22 @@ int db_write(struct db *db, const char *file, struct db_request *request)
 		*writer->last = request;
 		writer->last = &request->next;
 		writer->waiting++;
-		pthread_cond_signal(&writer->work);
+		writer->unwoken = db->unwoken = true;
 	}
 	pthread_mutex_unlock(&writer->lock);
 	return rc;
+}
+
+/* Without the lock, which whoever wakes would have to wait for. */
+void db_wake(struct db *db)
+{
+	for (struct db_writer *writer = db->unwoken ? db->writers : NULL; writer; writer = writer->next) {
+		if (writer->unwoken) {
+			writer->unwoken = false;
+			pthread_cond_signal(&writer->work);
+		}
+	}
+	db->unwoken = false;
 }
 
 /* ---- life ---- */
@@ -510,6 +527,7 @@ static void drain(struct db_writer *writer)
 bool db_drain(struct db *db)
 {
 	bool all = true;
+	db_wake(db);
 	for (struct db_writer *writer = db->writers; writer; writer = writer->next) {
 		pthread_mutex_lock(&writer->lock);
 		drain(writer);

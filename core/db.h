@@ -33,8 +33,10 @@ struct sqlite3 *db_get(struct db *db, const char *name, const char *file, const 
 int db_durability(struct db *db, const char *file, enum stk_durability durability);
 /* See stk_db_statement(). */
 struct sqlite3_stmt *db_statement(struct sqlite3 *handle, const char *sql);
-/* Queues a write. 0; -EAGAIN: the queue is full; -errno: no writer. The request stays the caller's on error. */
+/* Queues a write, which a writer that sleeps does not know of before db_wake(). 0; -EAGAIN: the queue is full; -errno: no writer. The request stays the caller's on error. */
 int db_write(struct db *db, const char *file, struct db_request *request);
+/* Once for all writes that were queued. */
+void db_wake(struct db *db);
 /* Waits until everything queued has been delivered. False: the module's part of a write does not end, which is logged; then the process
  * has to end without db_free(). */
 bool db_drain(struct db *db);

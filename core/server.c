@@ -232,6 +232,12 @@ struct runner {
 	struct ev_timer bound;
 };
 
+static void wake_threads(struct server *server)
+{
+	workers_wake(server->workers);
+	db_wake(server->db);
+}
+
 /* Before the loop sleeps: all mail both ways, then what has to leave leaves together. Other loops' mail may never end, so that there is a
  * bound, and timers and sockets get their turn. */
 static void on_prepare(struct ev_loop *ev, struct ev_prepare *prepare, int events)
@@ -245,6 +251,7 @@ static void on_prepare(struct ev_loop *ev, struct ev_prepare *prepare, int event
 		loop_deliver(server->loop);
 		any |= loop_run(server->loop);
 	}
+	wake_threads(server);
 	if (any) {
 		mailbox_stay_awake(&server->inbox);
 	}
@@ -259,6 +266,7 @@ static void on_batch(void *arg)
 	(void)router_run(server);
 	loop_deliver(server->loop);
 	(void)loop_work(server->loop);
+	wake_threads(server);
 }
 
 static void on_bound(struct ev_loop *ev, struct ev_timer *timer, int events)

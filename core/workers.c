@@ -32,6 +32,7 @@ struct workers {
 	pthread_cond_t work, idle;
 	struct job *first, **last;
 	size_t waiting;
+	size_t unwoken; /* jobs that came since workers_wake(); who puts jobs knows it alone */
 	bool stopping, left; /* left: the last of the lost threads frees the pool */
 	struct mailbox *box;
 	int kind;
@@ -221,10 +222,19 @@ int workers_put(struct workers *pool, struct job *job)
 		*pool->last = job;
 		pool->last = &job->next;
 		pool->waiting++;
-		pthread_cond_signal(&pool->work);
+		pool->unwoken++;
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return rc;
+}
+
+/* Without the lock, which whoever wakes would have to wait for. */
+void workers_wake(struct workers *pool)
+{
+	for (size_t i = 0; i < pool->unwoken && i < pool->wanted; i++) {
+		pthread_cond_signal(&pool->work);
+	}
+	pool->unwoken = 0;
 }
 
 /* MODULE NULL: everybody's. */

@@ -35,8 +35,10 @@ struct workers_watch {
 
 /* COUNT threads; finished jobs go to BOX with mail kind KIND. FINI(ARG) runs on each thread at its end. NULL: out of memory or threads. */
 struct workers *workers_new(unsigned count, struct mailbox *box, int kind, void (*fini)(void *arg), void *arg);
-/* Takes JOB. 0, or -EAGAIN: the queue is full, JOB stays the caller's. */
+/* Takes JOB, which a thread that sleeps does not know of before workers_wake(). 0, or -EAGAIN: the queue is full, JOB stays the caller's. */
 int workers_put(struct workers *workers, struct job *job);
+/* Once for all jobs that were put: each wake-up costs two switches of threads. The thread that puts them. */
+void workers_wake(struct workers *workers);
 /* Sends back MODULE's waiting jobs with -ECANCELED. */
 void workers_withdraw(struct workers *workers, const struct stk_module *module);
 /* Writes off the jobs that run for too long. Returns in how many seconds to look again; INFINITY: no job has a limit. */

@@ -68,7 +68,8 @@ static void create(struct rows *rows, const struct bare_options *options)
 	check(rows->db,
 	      sqlite3_exec(rows->db,
 			   "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-			   "PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON",
+			   "PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384;"
+			   "PRAGMA wal_autocheckpoint = 4000",
 			   NULL, NULL, NULL),
 	      "pragmas");
 }

@@ -63,6 +63,8 @@ static bool is_under_way(void)
 static bool run_mail(void)
 {
 	bool any = router_run(&host.server);
+	workers_wake(host.server.workers);
+	db_wake(host.server.db);
 	loop_deliver(host.server.loop);
 	return loop_run(host.server.loop) || any;
 }

@@ -266,6 +266,7 @@ static void an_append_that_fails_leaves_the_others_and_a_transaction_that_is_gon
 	assert_int_equal(failed, before + 1);
 	assert_int_equal(count(handle, "SELECT count(*) FROM t WHERE n IN (700, 701)"), 2);
 	put_append(hold, 0);
+	db_wake(db);
 	usleep(20000);
 	put_append(append, 702);
 	put_append(give_up, 0);
@@ -288,6 +289,7 @@ static void a_lock_that_somebody_else_holds_is_waited_for(void **state)
 	assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
 	int before = delivered, failed_before = failed;
 	put(600);
+	db_wake(db);
 	usleep(100000);
 	pthread_mutex_lock(&lock);
 	assert_int_equal(delivered, before);

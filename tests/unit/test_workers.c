@@ -62,6 +62,7 @@ static void jobs_of_one_key_run_one_after_the_other_in_order(void **state)
 	for (intptr_t i = 1; i <= 50; i++) {
 		assert_int_equal(workers_put(workers, make_job(work_alone, 42, i)), 0);
 	}
+	workers_wake(workers);
 	int ran = 0, cancelled = 0;
 	intptr_t last = 0;
 	bool ordered = true;
@@ -112,6 +113,7 @@ static void cancelling_sends_back_what_waits_and_awaits_what_runs(void **state)
 	for (intptr_t i = 1; i <= 100; i++) {
 		assert_int_equal(workers_put(workers, make_job(work_alone, 0, i)), 0);
 	}
+	workers_wake(workers);
 	const struct workers_watch watch = { .limit = no_limit, .lost = count_lost };
 	workers_cancel(workers, NULL, &watch, 60);
 	assert_int_equal(lost, 0);
@@ -177,6 +179,7 @@ static void put_all(struct workers *workers, stk_work_fn *work, uint64_t key, in
 	for (int i = 0; i < count; i++) {
 		assert_int_equal(workers_put(workers, make_job(work, key, i + 1)), 0);
 	}
+	workers_wake(workers);
 }
 
 /* Waits for COUNT mails and frees them. Returns how many of them had STATUS. */
