@@ -169,13 +169,27 @@ static struct codec_context codec_of(const struct conn *conn, enum codec_side si
 	return (struct codec_context){ .self = conn->self, .inflate_max = frame_limit(conn), .side = side };
 }
 
+/* The bytes of STANZA for CONN, in the loop's buffer. One that goes to many, as a message to all devices of a user, is encoded once: with both addresses
+ * in it nothing of the frame is the connection's. */
+static int encode(struct conn *conn, const struct stk_stanza *stanza)
+{
+	struct conn_scratch *scratch = loop_scratch(conn->loop);
+	struct codec_context context = codec_of(conn, CODEC_SERVER);
+	if (stanza == scratch->encoded) {
+		return 0;
+	}
+	context.now_ms = scratch->now_ms;
+	buf_consume(&scratch->frame, scratch->frame.len);
+	int rc = codec_encode(&context, stanza, &scratch->frame);
+	scratch->encoded = rc == 0 && stk_stanza_from(stanza) && stk_stanza_to(stanza) ? stanza : NULL;
+	return rc;
+}
+
 static void send_stanza(struct conn *conn, const struct stk_stanza *stanza)
 {
-	struct buf *frame = &loop_scratch(conn->loop)->frame;
-	struct codec_context context = codec_of(conn, CODEC_SERVER);
-	context.now_ms = loop_scratch(conn->loop)->now_ms;
-	buf_consume(frame, frame->len);
-	int rc = codec_encode(&context, stanza, frame);
+	struct conn_scratch *scratch = loop_scratch(conn->loop);
+	struct buf *frame = &scratch->frame;
+	int rc = encode(conn, stanza);
 	if (rc < 0) {
 		log_write(LOG_WARNING, "codec: stanza for %s: not sent: %s", conn->self ? conn->self : "a new connection",
 		          strerror(-rc));
@@ -184,6 +198,7 @@ static void send_stanza(struct conn *conn, const struct stk_stanza *stanza)
 	}
 	if (frame->cap > OUT_BATCH) {
 		buf_fini(frame);
+		scratch->encoded = NULL;
 	}
 	if (conn->state != CONN_ENDING &&
 	    conn->out.len > (size_t)loop_limits(conn->loop)->max_send_queue) {

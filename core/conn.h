@@ -60,6 +60,8 @@ struct conn_scratch {
 	int64_t now_ms; /* stk_now_ms() when the commands that are being done were begun */
 	uint8_t *raw, *plain; /* CONN_RAW_SIZE, CONN_PLAIN_SIZE bytes */
 	struct buf frame;
+	const struct stk_stanza *encoded; /* whose bytes are in frame, when they are the same for whoever else gets it; NULL: nobody's. Only while
+	                                   * the commands that had been given are done: until then nothing else takes its place in memory */
 };
 
 #define CONN_RAW_SIZE   (64 * 1024)

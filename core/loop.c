@@ -670,6 +670,7 @@ static bool run_commands(struct loop *loop)
 	}
 	uint64_t done = atomic_load_explicit(&loop->done, memory_order_relaxed);
 	loop->scratch.now_ms = stk_now_ms();
+	loop->scratch.encoded = NULL;
 	while (mail) {
 		struct mail *next = mail->next;
 		run_mail(loop, mail);
