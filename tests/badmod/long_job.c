@@ -8,14 +8,13 @@
 static void work(struct stk_module *module, void *arg)
 {
 	const struct timespec wait = { .tv_sec = 1 };
-	(void)module;
-	(void)arg;
+	stk_log(module, LOG_NOTICE, "job %s is at work", (const char *)arg);
 	nanosleep(&wait, NULL);
 }
 
 static void done(struct stk_module *module, int status, void *arg)
 {
-	stk_log(module, LOG_NOTICE, "job %s: %d, another: %d", (const char *)arg, status, stk_job(module, 1, work, NULL, NULL));
+	stk_log(module, LOG_NOTICE, "job %s: %d, another: %d", (const char *)arg, status, stk_job(module, 1, work, NULL, arg));
 }
 
 static int answer(struct stk_module *module, struct stk_session *session, struct stk_stanza *stanza, void *arg)

@@ -8,8 +8,8 @@
 static void work(struct stk_module *module, void *arg)
 {
 	const struct timespec wait = { .tv_sec = 1 };
-	(void)module;
 	(void)arg;
+	stk_log(module, LOG_NOTICE, "a job is at work");
 	for (;;) {
 		nanosleep(&wait, NULL);
 	}

@@ -248,6 +248,7 @@ def test_a_module_is_unloaded_when_its_job_is_done_and_the_server_does_not_wait(
     server = with_bad("long_job")
     client = connect(server).login()
     assert ask(client, "long_job").inner.definedKey == 80
+    server.wait_log("long_job: job one is at work")
     server.plugin("90-long_job", None)
     before = time.monotonic()
     reload(server)
@@ -264,6 +265,7 @@ def test_a_server_that_stops_waits_for_the_job_that_runs(with_bad, connect):
     server = with_bad("long_job")
     client = connect(server).login()
     assert ask(client, "long_job").inner.definedKey == 80
+    server.wait_log("long_job: job one is at work")
     server.stop()
     told = [line for line in server.lines if "long_job: " in line]
     assert any("job one: 0" in line for line in told) and any("job two: -125" in line for line in told) and "unload" in told[-1], told
@@ -273,6 +275,7 @@ def test_a_job_that_never_ends_does_not_keep_its_module(with_bad, connect):
     server = with_bad("never_ends")
     client = connect(server).login()
     assert ask(client, "never_ends").inner.definedKey == 80
+    server.wait_log("never_ends: a job is at work")
     server.plugin("90-never_ends", None)
     reload(server)
     server.wait_log(" err module: never_ends: a job has not ended in 0\\.[5-9] s and is written off: what it holds is lost$")

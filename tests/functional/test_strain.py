@@ -28,6 +28,12 @@ def do(server, what):
     return ok(server.ctl("strain", what)).strip()
 
 
+def hang(server, how="hang"):
+    since = len(server.lines)
+    do(server, how)
+    server.wait_log("strain: hanging is at work", since=since)
+
+
 def figures(server, name="strain"):
     status, = lines(server.ctl("--json", "status"))
     return next((module for module in status["modules"] if module["name"] == name), None)
@@ -124,7 +130,7 @@ def test_time_in_another_modules_hook_is_that_modules_own(strained, connect):
 
 def test_a_job_past_its_limit_is_written_off_and_its_key_is_free(strained):
     server = strained("job-limit = 200ms", server="workers = 1")
-    do(server, "hang"), do(server, "quick")
+    hang(server), do(server, "quick")
     server.wait_log(r"err module: strain: a job has not ended in 0\.\d s and is written off")
     server.wait_log("strain: quick is done: 0")
     mine = figures(server)
@@ -139,7 +145,7 @@ def test_a_job_past_its_limit_is_written_off_and_its_key_is_free(strained):
 
 def test_a_limit_of_the_operator_reaches_a_job_that_hangs_already(strained):
     server = strained()
-    do(server, "hang")
+    hang(server)
     time.sleep(0.3)
     assert figures(server)["jobs-under-way"] == 1
     with open(server.path("startalkd.conf"), encoding="utf-8") as file:
@@ -155,7 +161,7 @@ def test_a_limit_of_the_operator_reaches_a_job_that_hangs_already(strained):
 
 def test_the_limit_of_a_module_goes_before_that_of_the_operator(strained):
     server = strained("job-limit = 60s", limits="job-time-limit = 2s")  # other modules have jobs, too
-    do(server, "hang")
+    hang(server)
     time.sleep(2.5)
     assert figures(server)["jobs-lost"] == 0
     open_gate(server)
@@ -165,7 +171,7 @@ def test_the_limit_of_a_module_goes_before_that_of_the_operator(strained):
 def test_a_module_is_unloaded_without_a_job_that_was_written_off(strained, connect):
     server = strained("job-limit = 200ms")
     client = connect(server).login()
-    do(server, "hang")
+    hang(server)
     server.plugin("90-strain", None)
     reload(server)
     server.wait_log("module: strain: a job has not ended")
@@ -184,7 +190,7 @@ def test_a_hanging_job_does_not_keep_the_server_from_stopping(strained, connect)
     alice, bob = connect(server).login(), connect(server, "bob").login()
     alice.message(bob.jid.split("/")[0], "before the end")
     bob.expect(wire.CHAT)
-    do(server, "hang")
+    hang(server)
     wait_for(lambda: figures(server)["jobs-under-way"] == 1)
     begun = time.monotonic()
     server.stop()
@@ -200,7 +206,7 @@ def test_a_hanging_job_does_not_keep_the_server_from_stopping(strained, connect)
 def test_a_write_that_hangs_is_named_and_does_not_keep_the_server_from_stopping(strained, connect):
     server = strained()
     alice, bob = connect(server).login(), connect(server, "bob").login()
-    do(server, "hang-writing")
+    hang(server, "hang-writing")
     message = alice.message(bob.jid.split("/")[0], "before the end")
     assert alice.receipt(message)
     begun = time.monotonic()
@@ -223,7 +229,7 @@ def test_a_write_that_hangs_is_named_and_does_not_keep_the_server_from_stopping(
 
 def test_a_write_that_takes_its_time_is_waited_for_at_a_stop(strained):
     server = strained()
-    do(server, "hang-writing")
+    hang(server, "hang-writing")
     server.signal(signal.SIGTERM)
     time.sleep(1)
     assert server.process.poll() is None
@@ -237,7 +243,7 @@ def test_a_write_that_takes_its_time_is_waited_for_at_a_stop(strained):
 
 def test_a_job_with_a_limit_holds_up_a_stop_for_its_limit_only(strained):
     server = strained("job-limit = 500ms")
-    do(server, "hang")
+    hang(server)
     begun = time.monotonic()
     server.stop()
     assert time.monotonic() - begun < 8

@@ -60,6 +60,7 @@ static void posted(struct stk_module *module, void *arg)
 static void hang(struct stk_module *module, void *arg)
 {
 	struct hanging *hanging = arg;
+	stk_log(module, LOG_INFO, "hanging is at work");
 	while (access(hanging->gate, F_OK) < 0) {
 		rest(5);
 	}
@@ -70,9 +71,9 @@ static void hang(struct stk_module *module, void *arg)
 
 static int hang_writing(struct stk_module *module, struct sqlite3 *db, void *arg)
 {
-	(void)module;
 	(void)db;
 	const struct hanging *hanging = arg;
+	stk_log(module, LOG_INFO, "hanging is at work");
 	while (access(hanging->gate, F_OK) < 0) {
 		rest(5);
 	}
