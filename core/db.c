@@ -24,6 +24,7 @@
 
 #define BUSY_MS     10000 /* how long a statement waits for a lock that somebody else holds */
 #define WRITE_TRIES 6     /* times BUSY_MS that a write waits */
+#define LOOK_MS     2     /* until it looks again; SQLite's own waiting looks every 100 ms in the end */
 #define GROUP_MAX   1000  /* writes in one transaction */
 /* Pages that groups change again and again are kept, up to 16 MiB, and moved from the log to the file once for 4,000 of them: messages of
  * many users change pages all over the indexes. */
@@ -294,14 +295,18 @@ static int error_of(struct sqlite3 *handle)
 	}
 }
 
+/* What piles up behind somebody else's lock has waited for long enough: the end of it must not be missed. */
 static int begin(struct sqlite3 *handle, const char *file)
 {
-	int rc = SQLITE_BUSY;
-	for (int i = 0; i < WRITE_TRIES && rc == SQLITE_BUSY; i++) {
-		rc = sqlite3_exec(handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-		if (rc == SQLITE_BUSY) {
+	const struct timespec look = { .tv_nsec = LOOK_MS * 1000000L };
+	const double since = clock_now();
+	int rc = SQLITE_BUSY, told = 0;
+	while ((rc = sqlite3_exec(handle, "BEGIN IMMEDIATE", NULL, NULL, NULL)) == SQLITE_BUSY && told < WRITE_TRIES) {
+		if (clock_now() - since > BUSY_MS / 1000.0 * (told + 1)) {
+			told++;
 			log_write(LOG_WARNING, "db: %s: somebody else holds the database locked; still waiting", file);
 		}
+		nanosleep(&look, NULL);
 	}
 	return rc == SQLITE_OK ? 0 : error_of(handle);
 }
@@ -334,7 +339,8 @@ static struct sqlite3 *open_writer(struct db_writer *writer)
 	static const char *const levels[] = { "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL", "PRAGMA synchronous = OFF" };
 	struct sqlite3 *handle = db_get(writer->db, "", writer->file, NULL);
 	if (handle && !writer->configured) {
-		writer->configured = run(handle, writer->file, levels[writer->durability]) == 0 && run(handle, writer->file, WRITER_PRAGMAS) == 0;
+		writer->configured = run(handle, writer->file, levels[writer->durability]) == 0 && run(handle, writer->file, WRITER_PRAGMAS) == 0 &&
+		                     sqlite3_busy_timeout(handle, 0) == SQLITE_OK; /* begin() waits */
 	}
 	return handle && writer->configured ? handle : NULL;
 }

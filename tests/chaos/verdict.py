@@ -11,7 +11,7 @@ import sqlite3
 
 BOUND_MS = 50  # p99 of the delivery time of each window
 BOUND_SANITIZED_MS = 1000
-RECOVERY = 0.25  # seconds behind a pause in which what has piled up may come late: SQLite asks for a lock every 100 ms
+RECOVERY = 0.25  # seconds behind a pause in which what has piled up may come late
 LATE = 0.02  # seconds behind its time at which a process that is ready runs: the machine stands still
 BUSY = 4  # milliseconds: so late is one wake-up in a hundred when it is busy with other things
 EVERY = 0.01  # seconds between the wake-ups of stalls.py
