@@ -190,7 +190,8 @@ static void read_row(struct reading *reading, const struct row *row, const Start
 {
 	struct stk_node *payload = node_add(reading->root, row->name, row->xmlns), *node = payload;
 	const char *text = iq->body ? iq->body->value : NULL;
-	if (row->child && iq->body) {
+	bool has_child = row->kind == FROM_ATTR ? text != NULL : row->kind == CONSTANT || iq->body; /* as it would be sent */
+	if (row->child && has_child) {
 		node = node_add(payload, row->child, NULL);
 	}
 	if (row->kind == FROM_CHILD) {
