@@ -19,6 +19,7 @@
 #include "core/clock.h"
 #include "core/crash.h"
 #include "core/db_copy.h"
+#include "core/db_wal.h"
 #include "core/log.h"
 #include "core/module.h"
 
@@ -26,9 +27,8 @@
 #define WRITE_TRIES 6     /* times BUSY_MS that a write waits */
 #define LOOK_MS     2     /* until it looks again; SQLite's own waiting looks every 100 ms in the end */
 #define GROUP_MAX   1000  /* writes in one transaction */
-/* Pages that groups change again and again are kept, up to 16 MiB, and moved from the log to the file once for 4,000 of them: messages of
- * many users change pages all over the indexes. */
-#define WRITER_PRAGMAS "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000"
+/* Pages that groups change again and again are kept, up to 16 MiB: messages of many users change pages all over the indexes. */
+#define WRITER_PRAGMAS "PRAGMA cache_size = -16384"
 #define STUCK       20.0  /* seconds that a stop waits for a module's part of one write */
 #define STUCK_LOOK  0.1
 
@@ -59,6 +59,7 @@ struct db_writer {
 	_Atomic(const struct stk_module *) inside; /* whose part of a write runs */
 	atomic_ulong turns; /* parts of writes that began */
 	enum stk_durability durability;
+	struct db_wal wal;
 	char *file;
 };
 
@@ -69,6 +70,7 @@ struct db {
 	bool unwoken;         /* a writer is; the router thread's */
 	pthread_mutex_t lock; /* of the list of writers */
 	struct db_writer *writers;
+	struct db_checkpointer *checkpointer;
 };
 
 static _Thread_local struct db_conn *connections;
@@ -341,6 +343,9 @@ static struct sqlite3 *open_writer(struct db_writer *writer)
 	if (handle && !writer->configured) {
 		writer->configured = run(handle, writer->file, levels[writer->durability]) == 0 && run(handle, writer->file, WRITER_PRAGMAS) == 0 &&
 		                     sqlite3_busy_timeout(handle, 0) == SQLITE_OK; /* begin() waits */
+		if (writer->configured) {
+			db_wal_open(&writer->wal, writer->db->checkpointer, handle, writer->file);
+		}
 	}
 	return handle && writer->configured ? handle : NULL;
 }
@@ -397,6 +402,9 @@ static void *run_writer(void *arg)
 		pthread_mutex_unlock(&writer->lock);
 		run_group(writer, list);
 		writer->db->deliver(list, writer->db->arg);
+		if (writer->configured) {
+			db_wal_tend(&writer->wal);
+		}
 		pthread_mutex_lock(&writer->lock);
 		writer->busy = false;
 		pthread_cond_broadcast(&writer->idle);
@@ -499,7 +507,8 @@ void db_wake(struct db *db)
 struct db *db_new(const char *state_dir, void (*deliver)(struct db_request *, void *), void *arg)
 {
 	struct db *db = calloc(1, sizeof(*db));
-	if (!db || !(db->state_dir = strdup(state_dir))) {
+	if (!db || !(db->state_dir = strdup(state_dir)) || !(db->checkpointer = db_checkpointer_new(db))) {
+		free(db ? db->state_dir : NULL);
 		free(db);
 		return NULL;
 	}
@@ -545,6 +554,7 @@ bool db_drain(struct db *db)
 
 void db_close(struct db *db)
 {
+	db_checkpointer_stop(db->checkpointer);
 	while (db->writers) {
 		struct db_writer *writer = db->writers;
 		db->writers = writer->next;
@@ -573,6 +583,7 @@ void db_free(struct db **db_ptr)
 	}
 	*db_ptr = NULL;
 	db_close(db);
+	db_checkpointer_free(&db->checkpointer);
 	pthread_mutex_destroy(&db->lock);
 	free(db->state_dir);
 	free(db);

@@ -16,7 +16,7 @@ LATE = 0.02  # seconds behind its time at which a process that is ready runs: th
 BUSY = 4  # milliseconds: so late is one wake-up in a hundred when it is busy with other things
 EVERY = 0.01  # seconds between the wake-ups of stalls.py
 GROWTH_MAX = 0.10  # of the memory before
-CONNECTIONS_MAX = 4  # to a database: threads open theirs when they first need it; two workers, the writer and the router
+CONNECTIONS_MAX = 5  # to a database: threads open theirs when they first need it; two workers, the writer, the checkpointer and the router
 JUDGED_MIN = 0.5  # share of all deliveries that must lie outside of pauses
 SHOWN = 3  # faults of one kind that are told one by one
 
