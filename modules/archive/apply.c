@@ -126,7 +126,7 @@ static int mark_step(struct applying *applying, struct store *store, struct sqli
 		}
 	}
 	if (applying->sweeping) {
-		return store_sweep(db, &applying->sweep);
+		return store_sweep(store, db, &applying->sweep);
 	}
 	int rc = 0;
 	for (size_t n = 0; n < STORE_STEP && applying->next < json_array_size(applying->ids) && rc == 0; n++) {

@@ -15,10 +15,14 @@
 #include <startalkd/module.h>
 
 #define CHECKPOINT_MS 100 /* for readers to end */
+#define NONE (-1) /* instead of a time; no -errno of here */
+#define STRING_(TOKENS) #TOKENS
+#define STRING(MACRO) STRING_(MACRO)
 #define NAMES_MAX 65536 /* JIDs that the writer remembers; past that it begins anew */
 
-/* Indexes cost most of an insert, so there are three. messages_id is led by the id, so that read marks find a message
- * without knowing its sender; messages_talk serves both directions of a talk and the rows of a recipient. */
+/* Indexes cost most of an insert, so there are two that every row is in. messages_id is led by the id, so that read marks find a
+ * message without knowing its sender; messages_talk serves both directions of a talk and the rows of a recipient. Which rows are
+ * unread is in none: read_to says up to when all that a recipient has from a sender is read, and what is behind it is looked at. */
 const char *const store_migrations[] = {
 	"CREATE TABLE jids (id INTEGER PRIMARY KEY, jid TEXT NOT NULL UNIQUE);"
 	"CREATE TABLE types (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
@@ -46,6 +50,11 @@ const char *const store_migrations[] = {
 	"	CASE m.flag WHEN 0 THEN 'undelivered' WHEN 1 THEN 'delivered' ELSE 'read' END AS state, m.id, m.kind, m.body"
 	"	FROM messages AS m JOIN jids AS s ON s.id = m.sender JOIN jids AS r ON r.id = m.recipient"
 	"	LEFT JOIN types AS t ON t.id = m.type;",
+	"DROP INDEX messages_unread;"
+	"CREATE INDEX messages_undelivered ON messages (recipient) WHERE flag = 0;"
+	"CREATE TABLE read_to ("
+	"	recipient INTEGER NOT NULL, sender INTEGER NOT NULL, time INTEGER NOT NULL,"
+	"	PRIMARY KEY (recipient, sender)) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -115,7 +124,9 @@ struct name {
 struct store {
 	struct name *names;
 	size_t count;
-	bool stale; /* the transaction in which some of the names were added was rolled back */
+	int64_t newest; /* no time in read_to is behind it */
+	bool looked;    /* that is known */
+	bool stale;     /* the transaction in which some of the names were added was rolled back */
 };
 
 struct store *store_new(void)
@@ -245,11 +256,30 @@ static int compare(struct sqlite3 *db, const struct record *record, int64_t send
 	return rc;
 }
 
+/* Before a row of that time comes, which nobody has read: the clock was set back, or the mark came in the same millisecond. What is read
+ * already and then no longer below read_to is looked at once more, no harm is done if the row does not come. */
+static int lower_read_to(struct store *store, struct sqlite3 *db, int64_t recipient, int64_t sender, int64_t time)
+{
+	if (!store->looked) {
+		store->newest = get_number(db, stk_db_statement(db, "SELECT max(time) FROM read_to"), NONE);
+		store->looked = true;
+	}
+	if (time > store->newest) {
+		return 0;
+	}
+	sqlite3_stmt *stmt = stk_db_statement(db, "UPDATE read_to SET time = ?3 - 1 WHERE recipient = ?1 AND sender = ?2 AND time >= ?3");
+	sqlite3_bind_int64(stmt, 1, recipient);
+	sqlite3_bind_int64(stmt, 2, sender);
+	sqlite3_bind_int64(stmt, 3, time);
+	return run(db, stmt);
+}
+
 int store_insert(struct store *store, struct sqlite3 *db, const struct record *record, uint64_t *row, int64_t *time)
 {
 	int64_t sender = store_jid(store, db, record->sender, true);
 	int64_t recipient = sender < 0 ? sender : store_jid(store, db, record->recipient, true);
-	int rc = recipient < 0 ? (int)recipient : insert(db, record, sender, recipient);
+	int rc = recipient < 0 ? (int)recipient : lower_read_to(store, db, recipient, sender, record->time);
+	rc = rc < 0 ? rc : insert(db, record, sender, recipient);
 	*row = 0;
 	if (rc < 0) {
 		return rc;
@@ -291,42 +321,95 @@ int store_mark(struct sqlite3 *db, int64_t recipient, const char *id, enum store
 	return run(db, stmt);
 }
 
-/* The rows that the next step has to raise. */
-static int collect(struct sqlite3 *db, struct store_sweep *sweep, uint64_t *rows, size_t *count, size_t *seen)
+/* ---- all up to a time ---- */
+
+#define TALKS_STEP 100 /* talks that a step looks at, when they hold little */
+
+static void bind_talk(sqlite3_stmt *stmt, const struct store_sweep *sweep, int64_t after, int64_t until)
 {
-	sqlite3_stmt *stmt = stk_db_statement(
-		db, "SELECT seq, time, sender FROM messages INDEXED BY messages_unread "
-		    "WHERE recipient = ?1 AND flag = ?2 AND flag <> 3 AND seq > ?3 ORDER BY seq LIMIT ?4");
 	sqlite3_bind_int64(stmt, 1, sweep->recipient);
-	sqlite3_bind_int(stmt, 2, sweep->flag);
-	sqlite3_bind_int64(stmt, 3, (int64_t)sweep->after);
-	sqlite3_bind_int(stmt, 4, STORE_STEP);
-	int step = SQLITE_ERROR;
-	while (stmt && (step = sqlite3_step(stmt)) == SQLITE_ROW) {
-		sweep->after = (uint64_t)sqlite3_column_int64(stmt, 0);
-		++*seen;
-		if (sqlite3_column_int64(stmt, 1) <= sweep->time &&
-		    (!sweep->sender || sqlite3_column_int64(stmt, 2) == sweep->sender)) {
-			rows[(*count)++] = sweep->after;
-		}
-	}
-	sqlite3_reset(stmt);
-	return step == SQLITE_DONE ? 0 : error_of(db);
+	sqlite3_bind_int64(stmt, 2, sweep->talk);
+	sqlite3_bind_int64(stmt, 3, after);
+	sqlite3_bind_int64(stmt, 4, until);
 }
 
-int store_sweep(struct sqlite3 *db, struct store_sweep *sweep)
+/* The time of one of the talk's rows between two times. */
+#define TIME_OF(ORDER, OFFSET)                                                                                       \
+	"SELECT time FROM messages INDEXED BY messages_talk WHERE recipient = ?1 AND sender = ?2 AND time > ?3 " \
+	"AND time <= ?4 ORDER BY time " ORDER " LIMIT 1 OFFSET " OFFSET
+
+static int64_t get_time(struct sqlite3 *db, const char *sql, const struct store_sweep *sweep, int64_t after)
 {
-	uint64_t rows[STORE_STEP];
-	size_t count = 0, seen = 0;
-	int rc = collect(db, sweep, rows, &count, &seen);
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		rc = raise_row(db, rows[i], STORE_READ);
+	sqlite3_stmt *stmt = stk_db_statement(db, sql);
+	bind_talk(stmt, sweep, after, sweep->time);
+	return get_number(db, stmt, NONE);
+}
+
+static int64_t get_read_to(struct sqlite3 *db, const struct store_sweep *sweep)
+{
+	sqlite3_stmt *stmt = stk_db_statement(db, "SELECT time FROM read_to WHERE recipient = ?1 AND sender = ?2");
+	sqlite3_bind_int64(stmt, 1, sweep->recipient);
+	sqlite3_bind_int64(stmt, 2, sweep->talk);
+	return get_number(db, stmt, NONE);
+}
+
+static int raise_talk(struct store *store, struct sqlite3 *db, const struct store_sweep *sweep, int64_t after, int64_t until)
+{
+	sqlite3_stmt *stmt = stk_db_statement(db, "UPDATE messages INDEXED BY messages_talk SET flag = 3 WHERE recipient = ?1 "
+						  "AND sender = ?2 AND time > ?3 AND time <= ?4 AND flag < 3");
+	bind_talk(stmt, sweep, after, until);
+	int rc = run(db, stmt);
+	if (rc < 0) {
+		return rc;
 	}
-	if (rc < 0 || seen == STORE_STEP) {
-		return rc < 0 ? rc : 1;
+	stmt = stk_db_statement(db, "INSERT OR REPLACE INTO read_to (recipient, sender, time) VALUES (?1, ?2, ?3)");
+	bind_talk(stmt, sweep, until, 0);
+	store->newest = until > store->newest ? until : store->newest;
+	return run(db, stmt);
+}
+
+/* A step ends where the time changes: the next one begins behind read_to. 1: there is more; 0: done; -errno. */
+static int sweep_talk(struct store *store, struct sqlite3 *db, const struct store_sweep *sweep)
+{
+	int64_t after = get_read_to(db, sweep);
+	int64_t until = get_time(db, TIME_OF("", STRING(STORE_STEP)), sweep, after);
+	int more = until != NONE;
+	if (!more) {
+		until = get_time(db, TIME_OF("DESC", "0"), sweep, after);
 	}
-	sweep->after = 0;
-	return ++sweep->flag <= STORE_DELIVERED;
+	if (until == NONE) {
+		return 0;
+	}
+	int rc = until < 0 ? (int)until : raise_talk(store, db, sweep, after, until);
+	return rc < 0 ? rc : more;
+}
+
+static int64_t next_sender(struct sqlite3 *db, const struct store_sweep *sweep)
+{
+	sqlite3_stmt *stmt = stk_db_statement(
+		db, "SELECT min(sender) FROM messages INDEXED BY messages_talk WHERE recipient = ?1 AND sender > ?2");
+	sqlite3_bind_int64(stmt, 1, sweep->recipient);
+	sqlite3_bind_int64(stmt, 2, sweep->talk);
+	return get_number(db, stmt, 0);
+}
+
+int store_sweep(struct store *store, struct sqlite3 *db, struct store_sweep *sweep)
+{
+	for (int i = 0; i < TALKS_STEP; i++) {
+		if (!sweep->unfinished) {
+			int64_t sender = !sweep->sender ? next_sender(db, sweep) : sweep->talk ? 0 : sweep->sender;
+			if (sender <= 0) {
+				return (int)sender;
+			}
+			sweep->talk = sender;
+		}
+		int rc = sweep_talk(store, db, sweep);
+		sweep->unfinished = rc > 0;
+		if (rc != 0) {
+			return rc;
+		}
+	}
+	return 1;
 }
 
 /* ---- revoking ---- */
@@ -506,8 +589,8 @@ int store_each_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t after
 {
 	sqlite3_stmt *stmt = stk_db_statement(
 		db,
-		"SELECT " COLUMNS " FROM messages AS m INDEXED BY messages_unread " NAMED
-		" WHERE m.recipient = ?1 AND m.flag = 0 AND m.flag <> 3 AND m.seq > ?2 AND m.seq <= ?3 ORDER BY m.seq");
+		"SELECT " COLUMNS " FROM messages AS m INDEXED BY messages_undelivered " NAMED
+		" WHERE m.recipient = ?1 AND m.flag = 0 AND m.seq > ?2 AND m.seq <= ?3 ORDER BY m.seq");
 	sqlite3_bind_int64(stmt, 1, recipient);
 	sqlite3_bind_int64(stmt, 2, (int64_t)after);
 	sqlite3_bind_int64(stmt, 3, (int64_t)last);
@@ -518,7 +601,7 @@ int64_t store_skip_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t l
 {
 	sqlite3_stmt *stmt = stk_db_statement(
 		db,
-		"SELECT seq FROM messages INDEXED BY messages_unread WHERE recipient = ?1 AND flag = 0 AND flag <> 3 "
+		"SELECT seq FROM messages INDEXED BY messages_undelivered WHERE recipient = ?1 AND flag = 0 "
 		"AND seq BETWEEN 1 AND ?2 "
 		"ORDER BY seq DESC LIMIT 1 OFFSET ?3");
 	sqlite3_bind_int64(stmt, 1, recipient);
@@ -589,9 +672,7 @@ int store_status(struct sqlite3 *db, struct store_status *status)
 	status->rows = get_number(db, stk_db_statement(db, "SELECT count(*) FROM messages"), 0);
 	status->undelivered = get_number(
 		db,
-		stk_db_statement(db,
-				 "SELECT count(*) FROM jids AS j CROSS JOIN messages AS m INDEXED BY messages_unread "
-				 "ON m.recipient = j.id AND m.flag = 0 AND m.flag <> 3"),
+		stk_db_statement(db, "SELECT count(*) FROM messages INDEXED BY messages_undelivered WHERE flag = 0"),
 		0);
 	status->revoked = get_number(db, stk_db_statement(db, "SELECT count(*) FROM revoked"), 0);
 	status->jids = get_number(db, stk_db_statement(db, "SELECT count(*) FROM jids"), 0);

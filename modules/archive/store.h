@@ -42,11 +42,11 @@ int store_mark(struct sqlite3 *db, int64_t recipient, const char *id, enum store
 /* A step of marking as read what RECIPIENT has from SENDER (0: anybody) up to TIME. */
 struct store_sweep {
 	int64_t recipient, sender, time;
-	int flag;       /* which rows the next step looks at; begin with 0 */
-	uint64_t after; /* begin with 0 */
+	int64_t talk;    /* whose rows the last step looked at; begin with 0 */
+	bool unfinished; /* it has more of them; begin with false */
 };
 /* 1: call again in another write; 0: done; -errno. */
-int store_sweep(struct sqlite3 *db, struct store_sweep *sweep);
+int store_sweep(struct store *store, struct sqlite3 *db, struct store_sweep *sweep);
 
 /* Puts NOTICE in the place of the message ID of its sender, which goes to the table revoked. PARTNERS are others who
  * may have written ID (NULL-terminated, folded bare JIDs). 0, also when it was revoked before; -EACCES: somebody

@@ -372,7 +372,7 @@ static void mark(char **field)
 	assert(store_mark(archive, recipient, field[2], *field[3] == '3' ? STORE_READ : STORE_DELIVERED) == 0);
 	struct store_sweep sweep = { .recipient = recipient, .sender = jid_of(field[3], false), .time = INT64_MAX };
 	int rc, steps = 0;
-	while ((rc = store_sweep(archive, &sweep)) > 0 && *field[4]) {
+	while ((rc = store_sweep(store, archive, &sweep)) > 0 && *field[4]) {
 		assert(++steps < 1000);
 	}
 	assert(rc >= 0);
