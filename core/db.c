@@ -27,6 +27,7 @@
 #define WRITE_TRIES 6     /* times BUSY_MS that a write waits */
 #define LOOK_MS     2     /* until it looks again; SQLite's own waiting looks every 100 ms in the end */
 #define GROUP_MAX   1000  /* writes in one transaction */
+#define BEHIND      250   /* writes that wait behind a commit: then the disk is left to them */
 /* Pages that groups change again and again are kept, up to 16 MiB: messages of many users change pages all over the indexes. */
 #define WRITER_PRAGMAS "PRAGMA cache_size = -16384"
 #define STUCK       20.0  /* seconds that a stop waits for a module's part of one write */
@@ -402,8 +403,11 @@ static void *run_writer(void *arg)
 		pthread_mutex_unlock(&writer->lock);
 		run_group(writer, list);
 		writer->db->deliver(list, writer->db->arg);
+		pthread_mutex_lock(&writer->lock);
+		bool behind = writer->waiting > BEHIND;
+		pthread_mutex_unlock(&writer->lock);
 		if (writer->configured) {
-			db_wal_tend(&writer->wal);
+			db_wal_tend(&writer->wal, behind);
 		}
 		pthread_mutex_lock(&writer->lock);
 		writer->busy = false;

@@ -15,7 +15,8 @@
 #include "core/db.h"
 #include "core/log.h"
 
-#define LONG 4000 /* frames: a page that changes again and again is moved once for all of them */
+#define LONG   4000  /* frames: a page that changes again and again is moved once for all of them */
+#define LONGER 16000 /* frames, while the writer is behind: it would share the disk */
 
 enum turn {
 	NOBODYS, /* the log is short */
@@ -182,10 +183,10 @@ static void checkpoint_rest(struct db_wal *wal)
 	wal->limit = wal->frames + LONG;
 }
 
-void db_wal_tend(struct db_wal *wal)
+void db_wal_tend(struct db_wal *wal, bool behind)
 {
 	int turn = atomic_load(&wal->state);
-	if (turn == NOBODYS && wal->frames >= wal->limit) {
+	if (turn == NOBODYS && wal->frames >= wal->limit + (behind ? LONGER - LONG : 0)) {
 		turn = CHECKPOINTERS;
 		atomic_store(&wal->state, turn);
 		turn = ask(wal->checkpointer, wal) ? CHECKPOINTERS : WRITERS;

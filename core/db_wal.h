@@ -32,7 +32,7 @@ void db_checkpointer_free(struct db_checkpointer **checkpointer);
 
 /* HANDLE and FILE are borrowed until the checkpointer is stopped and the writer has ended. Replaces SQLite's own checkpoints on HANDLE. */
 void db_wal_open(struct db_wal *wal, struct db_checkpointer *checkpointer, struct sqlite3 *handle, const char *file);
-/* After each commit of the writer, on its thread; outside of transactions. */
-void db_wal_tend(struct db_wal *wal);
+/* After each commit of the writer, on its thread; outside of transactions. BEHIND: much waits to be written. */
+void db_wal_tend(struct db_wal *wal, bool behind);
 
 #endif
