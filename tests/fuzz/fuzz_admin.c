@@ -122,10 +122,9 @@ static void read_all(int fd, struct reader *reader)
 /* How many requests there are: lines that are not empty, the last one also without its end. */
 static size_t count_requests(const struct buf *text)
 {
-	const char *at = (const char *)buf_data(text);
 	size_t count = 0, len = 0;
 	for (size_t i = 0; i < text->len; i++) {
-		len = at[i] == '\n' ? 0 : len + 1;
+		len = buf_data(text)[i] == '\n' ? 0 : len + 1;
 		count += len == 1;
 	}
 	return count;
