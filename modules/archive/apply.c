@@ -26,14 +26,6 @@ struct applying {
 	struct store_sweep sweep;
 };
 
-static int fold_bare(const char *jid, char *out)
-{
-	char bare[STK_JID_MAX + 1];
-	return !jid || stk_jid_bare(jid, bare, sizeof(bare)) < 0 || stk_jid_fold(bare, out, STK_JID_MAX + 1) < 0
-		       ? -EINVAL
-		       : 0;
-}
-
 static const struct stk_node *body_of(const struct stk_stanza *message)
 {
 	return stk_node_child(stk_stanza_root(message), "body", NULL);
@@ -92,8 +84,8 @@ static int parse_mark(struct applying *applying, const char *read_type)
 static int address_mark(struct applying *applying, struct store *store, struct sqlite3 *db)
 {
 	char own[STK_JID_MAX + 1], partner[STK_JID_MAX + 1];
-	if (fold_bare(stk_stanza_from(applying->message), own) < 0 ||
-	    fold_bare(stk_stanza_to(applying->message), partner) < 0) {
+	if (record_fold(stk_stanza_from(applying->message), own) < 0 ||
+	    record_fold(stk_stanza_to(applying->message), partner) < 0) {
 		return -EINVAL;
 	}
 	int64_t recipient = store_jid(store, db, own, false);
@@ -155,7 +147,7 @@ static void read_revocation(struct revocation *revocation, const struct stk_stan
 	}
 	const char *id = json_string_value(json_object_get(json, "messageId"));
 	*revocation = (struct revocation){ .id = id ? id : stk_node_attr(body, "id"), .json = json };
-	if (fold_bare(json_string_value(json_object_get(json, "fromId")), revocation->author) < 0) {
+	if (record_fold(json_string_value(json_object_get(json, "fromId")), revocation->author) < 0) {
 		revocation->author[0] = '\0';
 	}
 }

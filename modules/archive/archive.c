@@ -103,7 +103,12 @@ static int write_message(struct stk_module *module, struct sqlite3 *db, void *ar
 static void on_stored(struct stk_module *module, int status, void *arg)
 {
 	struct storing *storing = arg;
-	archive_give_room(stk_data(module), storing->bytes);
+	struct state *state = stk_data(module);
+	char bare[STK_JID_MAX + 1];
+	archive_give_room(state, storing->bytes);
+	if (record_fold(stk_stanza_to(storing->message), bare) == 0) {
+		waiting_add(state->waiting_users, bare); /* a commit that failed may be on disk all the same */
+	}
 	if (status == 0 && storing->row) {
 		stk_stored(module, storing->message);
 	}
@@ -144,6 +149,7 @@ static void unload(struct stk_module *module)
 		keeper_fini(module);
 		command_fini(state);
 		confirm_fini(state);
+		waiting_free(&state->waiting_users);
 		store_free(&state->store);
 	}
 	free(state);
@@ -159,6 +165,9 @@ static int start(struct stk_module *module, struct state *state)
 	int rc = stk_db_durability(module, ARCHIVE_FILE, (enum stk_durability)state->conf->durability);
 	if (rc == 0 && !stk_db(module, ARCHIVE_FILE, store_migrations)) {
 		rc = -EIO;
+	}
+	if (rc == 0 && !(state->waiting_users = waiting_new(module))) {
+		rc = -ENOMEM;
 	}
 	rc = rc < 0 ? rc : inbox_init(module);
 	rc = rc < 0 ? rc : history_init(module);

@@ -21,6 +21,7 @@ struct conf {
 struct state {
 	const struct conf *conf;
 	struct store *store;           /* for the writer's transactions only */
+	struct waiting *waiting_users; /* see waiting.c */
 	int slot;                      /* of each session's struct inbox */
 	size_t waiting, waiting_bytes; /* stores and applies that the writer has not done yet */
 	struct {
@@ -53,6 +54,16 @@ int inbox_init(struct stk_module *module);
 int inbox_deliver(struct stk_module *module, struct stk_session *session, struct stk_stanza *message, uint64_t row);
 /* Goes on where a queue was full. */
 void inbox_retry(struct stk_module *module);
+
+/* ---- waiting.c: who may have undelivered messages; BARE is folded ---- */
+
+struct waiting *waiting_new(struct stk_module *module); /* in load(); NULL: out of memory */
+void waiting_free(struct waiting **waiting);
+/* Behind each write that may have stored a message for them. */
+void waiting_add(struct waiting *waiting, const char *bare);
+/* Behind a write that found none, before what was written after it is told of. */
+void waiting_remove(struct waiting *waiting, const char *bare);
+bool waiting_may(const struct waiting *waiting, const char *bare);
 
 /* ---- confirm.c: rows that have been delivered ---- */
 

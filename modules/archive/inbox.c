@@ -302,6 +302,9 @@ static void on_barrier(struct stk_module *module, int status, void *arg)
 		/* Whatever was stored since the session became eligible and is for it is held: the backlog ends before
 		 * it. */
 		inbox->last = fetch->last;
+		if (!fetch->last) {
+			waiting_remove(((const struct state *)stk_data(module))->waiting_users, fetch->bare);
+		}
 		for (size_t i = 0; i < inbox->held.count; i++) {
 			uint64_t row = entry_at(&inbox->held, i)->row;
 			if (row) {
@@ -438,13 +441,20 @@ void inbox_retry(struct stk_module *module)
 
 /* ---- what happens ---- */
 
+static bool may_wait(const struct state *state, const struct stk_session *session)
+{
+	char bare[STK_JID_MAX + 1];
+	return stk_jid_fold(stk_session_bare(session), bare, sizeof(bare)) < 0 || waiting_may(state->waiting_users, bare);
+}
+
 static void begin_backlog(struct stk_module *module, struct stk_session *session)
 {
 	const struct state *state = stk_data(module);
-	struct inbox *inbox = state->conf->push_offline ? get_inbox(module, session) : NULL;
-	if (!state->conf->push_offline) {
+	struct inbox *inbox = find_inbox(module, session);
+	if (!state->conf->push_offline || ((!inbox || inbox->state == INBOX_LIVE) && !may_wait(state, session))) {
 		return;
 	}
+	inbox = get_inbox(module, session);
 	if (!inbox) {
 		stk_log(module, LOG_ERR, "%s: out of memory: what waits for the user is not pushed",
 			stk_session_jid(session));

@@ -185,7 +185,7 @@ static int read_rest(struct record *record, const struct stk_node *root, const s
 	return rest.failed ? -ENOMEM : 0;
 }
 
-static int fold_bare(const char *jid, char *out)
+int record_fold(const char *jid, char *out)
 {
 	char bare[STK_JID_MAX + 1];
 	return !jid || stk_jid_bare(jid, bare, sizeof(bare)) < 0 || stk_jid_fold(bare, out, STK_JID_MAX + 1) < 0
@@ -213,7 +213,7 @@ int record_read(struct record *record, const struct stk_stanza *message)
 	record->body = stk_node_text(body);
 	record->time = parse_number(stk_node_attr(root, "msec_times"));
 	if (!record->type || !record->id || record->time == RECORD_NONE || has_grandchildren(root) ||
-	    fold_bare(from, record->addresses[0]) < 0 || fold_bare(stk_stanza_to(message), record->addresses[1]) < 0 ||
+	    record_fold(from, record->addresses[0]) < 0 || record_fold(stk_stanza_to(message), record->addresses[1]) < 0 ||
 	    stk_jid_parse(&jid, from) < 0) {
 		return -EINVAL;
 	}

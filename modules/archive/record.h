@@ -29,6 +29,9 @@ struct record {
 int record_type(const char *name);
 const char *record_type_name(int type);
 
+/* The bare JID under which rows of JID stand, to OUT[STK_JID_MAX + 1]. 0 or -EINVAL, also for NULL. */
+int record_fold(const char *jid, char *out);
+
 /* Fills RECORD from MESSAGE, whose strings it borrows. 0, -EINVAL: it lacks addresses, id, body or time, has a type
  * that the protocol does not know or children within children, -ENOMEM. record_fini() in every case. */
 int record_read(struct record *record, const struct stk_stanza *message);

@@ -585,6 +585,20 @@ static int each_row(struct sqlite3 *db, sqlite3_stmt *stmt, row_fn *fn, void *ar
 	return rc;
 }
 
+int store_each_recipient(struct sqlite3 *db, bool (*fn)(const char *bare, void *arg), void *arg)
+{
+	sqlite3_stmt *stmt = stk_db_statement(
+		db, "SELECT jid FROM jids WHERE id IN (SELECT recipient FROM messages INDEXED BY messages_undelivered WHERE flag = 0)");
+	int step = SQLITE_ERROR;
+	bool more = true;
+	while (stmt && more && (step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		more = fn((const char *)sqlite3_column_text(stmt, 0), arg);
+	}
+	int rc = !more || step == SQLITE_DONE ? 0 : stmt ? error_of(db) : -EIO;
+	sqlite3_reset(stmt);
+	return rc;
+}
+
 int store_each_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t after, uint64_t last, row_fn *fn, void *arg)
 {
 	sqlite3_stmt *stmt = stk_db_statement(

@@ -77,6 +77,8 @@ typedef bool row_fn(const struct row *row, void *arg); /* false: stop */
 
 /* As store_jid() without adding. */
 int64_t store_find_jid(struct sqlite3 *db, const char *bare);
+/* Those who have undelivered rows, until FN returns false; JIDs are borrowed. 0 or -errno. */
+int store_each_recipient(struct sqlite3 *db, bool (*fn)(const char *bare, void *arg), void *arg);
 /* RECIPIENT's undelivered rows behind AFTER up to LAST, oldest first. 0 or -errno. */
 int store_each_undelivered(struct sqlite3 *db, int64_t recipient, uint64_t after, uint64_t last, row_fn *fn, void *arg);
 /* The row behind which the newest MOST of these begin, 0: there are no more than that; or -errno. */

@@ -593,6 +593,16 @@ def test_wrong_commands_are_told(server, args, why):
 
 # ---- the file ----
 
+def test_what_waits_at_a_stop_is_pushed_after_the_next_start(server, connect):
+    alice = connect(server).login(resource=A1, tls=False)
+    sent = send_all(alice, BOB, "ab")
+    alice.close()
+    server.stop()
+    server.start()
+    bob = connect(server, "bob").login(resource=B1, tls=False)
+    assert [frame.inner.messageId for frame in chats(bob, 2)] == sent
+
+
 def test_messages_survive_a_restart_and_row_numbers_go_on(server, connect):
     alice = connect(server).login(resource=A1, tls=False)
     sent = send_all(alice, BOB, "ab")
