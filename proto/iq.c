@@ -206,12 +206,16 @@ static void read_row(struct reading *reading, const struct row *row, const Start
 	}
 }
 
+/* The namespace of a request; NULL for none, and for one that stands for a key, which the key has to say. */
+static const char *own_namespace(const Startalk__IQMessage *iq)
+{
+	const char *xmlns = text_or_null(iq->namespace_);
+	return xmlns && strncmp(xmlns, NS_IQ, strlen(NS_IQ)) == 0 ? NULL : xmlns;
+}
+
 static int read_unknown(struct reading *reading, const Startalk__IQMessage *iq, const struct row *row)
 {
-	const char *key = row ? row->key : text_or_null(iq->key), *xmlns = text_or_null(iq->namespace_);
-	if (xmlns && strncmp(xmlns, NS_IQ, strlen(NS_IQ)) == 0) {
-		xmlns = NULL; /* what follows it is a key's to say */
-	}
+	const char *key = row ? row->key : text_or_null(iq->key), *xmlns = own_namespace(iq);
 	char digits[16] = "";
 	if (!key && iq->has_definedkey) {
 		snprintf(digits, sizeof(digits), "%" PRId32, iq->definedkey);
@@ -239,7 +243,7 @@ static int read_request(struct reading *reading, const Startalk__IQMessage *iq)
 		return read_unknown(reading, iq, NULL);
 	}
 	const struct row *row = iq->has_definedkey ? find_number(iq->definedkey) : NULL;
-	const char *xmlns = text_or_null(iq->namespace_);
+	const char *xmlns = own_namespace(iq);
 	if (!row) {
 		row = find_key(iq->key);
 		/* In a namespace of its own a key may be the same as one of ours. */
