@@ -662,7 +662,7 @@ static void run_mail(struct loop *loop, struct mail *mail)
 	}
 }
 
-static bool run_commands(struct loop *loop)
+bool loop_work(struct loop *loop)
 {
 	struct mail *mail = mailbox_take(&loop->inbox);
 	if (!mail) {
@@ -693,14 +693,9 @@ static void flush(struct loop *loop)
 	}
 }
 
-bool loop_work(struct loop *loop)
-{
-	return run_commands(loop);
-}
-
 bool loop_run(struct loop *loop)
 {
-	bool any = run_commands(loop);
+	bool any = loop_work(loop);
 	go_on(loop);
 	flush(loop);
 	post_events(loop);

@@ -240,6 +240,14 @@ static void wake_threads(struct server *server)
 
 /* Before the loop sleeps: all mail both ways, then what has to leave leaves together. Other loops' mail may never end, so that there is a
  * bound, and timers and sockets get their turn. */
+/* Routes what is there, and does with RUN what the router's own loop is told. True: there was anything. */
+static bool run_round(struct server *server, bool (*run)(struct loop *))
+{
+	bool any = router_run(server);
+	loop_deliver(server->loop);
+	return run(server->loop) || any;
+}
+
 static void on_prepare(struct ev_loop *ev, struct ev_prepare *prepare, int events)
 {
 	(void)events;
@@ -247,9 +255,7 @@ static void on_prepare(struct ev_loop *ev, struct ev_prepare *prepare, int event
 	struct server *server = runner->server;
 	bool any = true;
 	for (int i = 0; i < ROUNDS && any; i++) {
-		any = router_run(server);
-		loop_deliver(server->loop);
-		any |= loop_run(server->loop);
+		any = run_round(server, loop_run);
 	}
 	wake_threads(server);
 	if (any) {
@@ -263,9 +269,7 @@ static void on_prepare(struct ev_loop *ev, struct ev_prepare *prepare, int event
 static void on_batch(void *arg)
 {
 	struct server *server = arg;
-	(void)router_run(server);
-	loop_deliver(server->loop);
-	(void)loop_work(server->loop);
+	(void)run_round(server, loop_work);
 	wake_threads(server);
 }
 

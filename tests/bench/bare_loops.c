@@ -53,7 +53,7 @@ static void step(sqlite3 *db, sqlite3_stmt *stmt)
 	sqlite3_reset(stmt);
 }
 
-/* The pragmas of core/db.c. */
+/* The pragmas of core/db.c, and checkpoints at as many frames as there. */
 static void create(struct rows *rows, const struct bare_options *options)
 {
 	if (snprintf(rows->path, sizeof(rows->path), "%s/startalk-bare.%d.db", options->dir, (int)getpid()) >=

@@ -11,7 +11,7 @@ import sqlite3
 
 BOUND_MS = 50  # p99 of the delivery time of each window
 BOUND_SANITIZED_MS = 1000
-RECOVERY = 0.25  # seconds behind a pause in which what has piled up may come late
+RECOVERY, SHARE = 0.25, 0.1  # seconds behind a pause, and of its length, in which what has piled up may come late
 LATE = 0.02  # seconds behind its time at which a process that is ready runs: the machine stands still
 BUSY = 4  # milliseconds: so late is one wake-up in a hundred when it is busy with other things
 EVERY = 0.01  # seconds between the wake-ups of stalls.py
@@ -114,7 +114,7 @@ class Pauses:
 
     def __init__(self, pauses):
         self.spans = []
-        for begin, end in sorted((pause["begin"], pause["end"] + RECOVERY) for pause in pauses):
+        for begin, end in sorted((pause["begin"], pause["end"] + RECOVERY + SHARE * (pause["end"] - pause["begin"])) for pause in pauses):
             if self.spans and begin <= self.spans[-1][1]:
                 self.spans[-1][1] = max(end, self.spans[-1][1])
             else:
