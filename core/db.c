@@ -28,8 +28,9 @@
 #define LOOK_MS     2     /* until it looks again; SQLite's own waiting looks every 100 ms in the end */
 #define GROUP_MAX   1000  /* writes in one transaction */
 #define BEHIND      250   /* writes that wait behind a commit: then the disk is left to them */
-/* Pages that groups change again and again are kept, up to 16 MiB: messages of many users change pages all over the indexes. */
-#define WRITER_PRAGMAS "PRAGMA cache_size = -16384"
+/* Pages that groups change again and again are kept, up to 16 MiB: messages of many users change pages all over the indexes. What a log
+ * was longer once than it mostly is goes back to the file system. */
+#define WRITER_PRAGMAS "PRAGMA cache_size = -16384; PRAGMA journal_size_limit = 33554432"
 #define STUCK       20.0  /* seconds that a stop waits for a module's part of one write */
 #define STUCK_LOOK  0.1
 

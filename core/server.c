@@ -238,8 +238,6 @@ static void wake_threads(struct server *server)
 	db_wake(server->db);
 }
 
-/* Before the loop sleeps: all mail both ways, then what has to leave leaves together. Other loops' mail may never end, so that there is a
- * bound, and timers and sockets get their turn. */
 /* Routes what is there, and does with RUN what the router's own loop is told. True: there was anything. */
 static bool run_round(struct server *server, bool (*run)(struct loop *))
 {
@@ -248,6 +246,8 @@ static bool run_round(struct server *server, bool (*run)(struct loop *))
 	return run(server->loop) || any;
 }
 
+/* Before the loop sleeps: all mail both ways, then what has to leave leaves together. Other loops' mail may never end, so that there is a
+ * bound, and timers and sockets get their turn. */
 static void on_prepare(struct ev_loop *ev, struct ev_prepare *prepare, int events)
 {
 	(void)events;

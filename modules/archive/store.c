@@ -15,7 +15,7 @@
 #include <startalkd/module.h>
 
 #define CHECKPOINT_MS 100 /* for readers to end */
-#define NONE (-1) /* instead of a time; no -errno of here */
+#define NONE (-1)         /* instead of a time; every -errno of here is below it */
 #define STRING_(TOKENS) #TOKENS
 #define STRING(MACRO) STRING_(MACRO)
 #define NAMES_MAX 65536 /* JIDs that the writer remembers; past that it begins anew */
@@ -261,7 +261,11 @@ static int compare(struct sqlite3 *db, const struct record *record, int64_t send
 static int lower_read_to(struct store *store, struct sqlite3 *db, int64_t recipient, int64_t sender, int64_t time)
 {
 	if (!store->looked) {
-		store->newest = get_number(db, stk_db_statement(db, "SELECT max(time) FROM read_to"), NONE);
+		int64_t newest = get_number(db, stk_db_statement(db, "SELECT max(time) FROM read_to"), NONE);
+		if (newest < NONE) {
+			return (int)newest;
+		}
+		store->newest = newest > store->newest ? newest : store->newest;
 		store->looked = true;
 	}
 	if (time > store->newest) {
@@ -363,7 +367,9 @@ static int raise_talk(struct store *store, struct sqlite3 *db, const struct stor
 		return rc;
 	}
 	stmt = stk_db_statement(db, "INSERT OR REPLACE INTO read_to (recipient, sender, time) VALUES (?1, ?2, ?3)");
-	bind_talk(stmt, sweep, until, 0);
+	sqlite3_bind_int64(stmt, 1, sweep->recipient);
+	sqlite3_bind_int64(stmt, 2, sweep->talk);
+	sqlite3_bind_int64(stmt, 3, until);
 	store->newest = until > store->newest ? until : store->newest;
 	return run(db, stmt);
 }
@@ -372,6 +378,9 @@ static int raise_talk(struct store *store, struct sqlite3 *db, const struct stor
 static int sweep_talk(struct store *store, struct sqlite3 *db, const struct store_sweep *sweep)
 {
 	int64_t after = get_read_to(db, sweep);
+	if (after < NONE) {
+		return (int)after;
+	}
 	int64_t until = get_time(db, TIME_OF("", STRING(STORE_STEP)), sweep, after);
 	int more = until != NONE;
 	if (!more) {

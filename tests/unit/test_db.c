@@ -349,6 +349,7 @@ static void logs_begin_anew_when_they_are_long_and_nobody_reads_what_was(void **
 {
 	(void)state;
 	static const char *const tables[] = { "CREATE TABLE much (x)", NULL };
+	char path[64];
 	struct sqlite3 *handle = db_get(db, "mod", "much.db", tables);
 	assert_non_null(handle);
 	int rows = 1, n, before = failed;
@@ -364,6 +365,10 @@ static void logs_begin_anew_when_they_are_long_and_nobody_reads_what_was(void **
 	n = put_until_new(400);
 	assert_in_range(n, 1, 399);
 	rows += n;
+	struct stat st;
+	snprintf(path, sizeof(path), "%s/much.db-wal", dir);
+	assert_int_equal(stat(path, &st), 0);
+	assert_in_range(st.st_size, 1, 34000000); /* it was twice that */
 	assert_int_equal(failed, before);
 	assert_int_equal(count(handle, "SELECT count(*) FROM much"), rows);
 	print_message("%d writes of 98 frames\n", rows);
