@@ -22,16 +22,24 @@ static double limit_of(const struct stk_module *module, void *arg)
 	return module->job_limit > 0 ? module->job_limit : module->server->settings->limits.job_time_limit;
 }
 
+/* Those that one look has written off, for their modules, which may not be called under the pool's lock. */
+struct look {
+	const struct server *server;
+	struct job *lost;
+};
+
 static void on_lost(struct job *job, double ran, void *arg)
 {
-	const struct server *server = arg;
+	struct look *look = arg;
 	struct stk_module *module = job->module;
+	job->next_lost = look->lost;
+	look->lost = job;
 	module->figures.jobs_lost++;
 	module->jobs_lost++;
 	module->jobs_under_way--;
 	atomic_fetch_sub(&module->under_way, 1);
 	module_log(module, LOG_ERR, "a job has not ended in %.1f s and is written off: what it holds is lost%s", ran,
-	           server->stop_at > 0 ? "; the server stops without it" : "");
+	           look->server->stop_at > 0 ? "; the server stops without it" : "");
 }
 
 static void look_again(struct server *server, double after)
@@ -48,10 +56,25 @@ static void look_again(struct server *server, double after)
 	}
 }
 
+/* The jobs have not gone: their mail, should they end after all, is for this thread. */
+static void tell_lost(const struct job *lost)
+{
+	for (const struct job *job = lost; job; job = job->next_lost) {
+		struct stk_module *module = job->module;
+		if (module->job_lost && module->state != MODULE_CLOSING) {
+			double entered = module_enter(module, "lost");
+			module->job_lost(module, job->work, job->arg);
+			module_leave(module, "lost", entered);
+		}
+	}
+}
+
 void jobs_look(struct server *server)
 {
-	const struct workers_watch watch = { .limit = limit_of, .lost = on_lost, .arg = server };
+	struct look look = { .server = server };
+	const struct workers_watch watch = { .limit = limit_of, .lost = on_lost, .arg = &look };
 	look_again(server, workers_expire(server->workers, &watch));
+	tell_lost(look.lost);
 }
 
 /* Modules that waited for a job that was written off are unloaded before the loop sleeps again. */
@@ -77,6 +100,15 @@ int stk_job_limit(struct stk_module *module, double seconds)
 		return -EINVAL;
 	}
 	module->job_limit = seconds;
+	return 0;
+}
+
+int stk_job_lost(struct stk_module *module, stk_lost_fn *fn)
+{
+	if (module->state != MODULE_LOADING) {
+		return -EPERM;
+	}
+	module->job_lost = fn;
 	return 0;
 }
 
@@ -138,7 +170,8 @@ void job_returned(struct mail *mail)
 void jobs_cancel(struct stk_module *module)
 {
 	struct server *server = module->server;
-	const struct workers_watch watch = { .limit = limit_of, .lost = on_lost, .arg = server };
+	struct look look = { .server = server }; /* they are not told: they go */
+	const struct workers_watch watch = { .limit = limit_of, .lost = on_lost, .arg = &look };
 	double now = clock_now();
 	server->stop_at = server->stop_at > 0 ? server->stop_at : now + JOBS_STOP_BOUND;
 	workers_cancel(server->workers, module, &watch, server->stop_at - now);

@@ -121,6 +121,7 @@ struct stk_module {
 	atomic_bool gone;        /* unloaded, kept only for jobs that were written off and still run */
 	unsigned jobs_under_way, jobs_lost; /* wait or run; written off and still running */
 	double job_limit;        /* seconds; 0: as the operator says */
+	stk_lost_fn *job_lost;   /* told of those that are written off, or NULL */
 	atomic_int log_level;    /* -1: as for all */
 	struct module_figures figures;
 	struct stk_metric *metrics;

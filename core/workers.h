@@ -14,6 +14,7 @@ struct workers;
 struct job {
 	struct mail mail;
 	struct job *next;
+	struct job *next_lost; /* of those that were just written off; router thread */
 	struct stk_module *module;
 	uint64_t key; /* jobs of one module with equal keys run in order; 0: any time */
 	stk_work_fn *work;

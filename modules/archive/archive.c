@@ -142,6 +142,15 @@ static const struct stk_archive service = {
 
 /* ---- life ---- */
 
+static void on_job_lost(struct stk_module *module, stk_work_fn *work, const void *arg)
+{
+	(void)work;
+	inbox_lost(module, arg);
+	history_lost(module, arg);
+	keeper_lost(module, arg);
+	command_lost(module, arg);
+}
+
 static void unload(struct stk_module *module)
 {
 	struct state *state = stk_data(module);
@@ -169,6 +178,7 @@ static int start(struct stk_module *module, struct state *state)
 	if (rc == 0 && !(state->waiting_users = waiting_new(module))) {
 		rc = -ENOMEM;
 	}
+	rc = rc < 0 ? rc : stk_job_lost(module, on_job_lost);
 	rc = rc < 0 ? rc : inbox_init(module);
 	rc = rc < 0 ? rc : history_init(module);
 	rc = rc < 0 ? rc : keeper_init(module);

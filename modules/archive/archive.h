@@ -33,6 +33,7 @@ struct state {
 	struct keeper *keeper;
 	struct stk_service *answers;
 	struct command *commands; /* under way */
+	struct query *queries;    /* that workers have */
 };
 
 typedef void archive_done_fn(int status, uint64_t row, int64_t time, void *arg);
@@ -54,6 +55,9 @@ int inbox_init(struct stk_module *module);
 int inbox_deliver(struct stk_module *module, struct stk_session *session, struct stk_stanza *message, uint64_t row);
 /* Goes on where a queue was full. */
 void inbox_retry(struct stk_module *module);
+/* A job with ARG was written off: what of them waits for it tries again, or ends. As history_lost(), keeper_lost() and
+ * command_lost(). */
+void inbox_lost(struct stk_module *module, const void *arg);
 
 /* ---- waiting.c: who may have undelivered messages; BARE is folded ---- */
 
@@ -77,6 +81,7 @@ void archive_retry_later(struct stk_module *module);
 /* ---- history.c ---- */
 
 int history_init(struct stk_module *module);
+void history_lost(struct stk_module *module, const void *arg);
 
 /* ---- keeper.c: retention ---- */
 
@@ -88,11 +93,13 @@ typedef void keeper_done_fn(struct stk_module *module, int status, const struct 
 int keeper_init(struct stk_module *module);
 /* Cleans up now, beside the hourly run. DONE (may be NULL) is called when it is over and the log is in the file. */
 int keeper_run(struct stk_module *module, keeper_done_fn *done, void *arg);
+void keeper_lost(struct stk_module *module, const void *arg);
 void keeper_fini(struct stk_module *module);
 
 /* ---- command.c ---- */
 
 int command_init(struct stk_module *module);
+void command_lost(struct stk_module *module, const void *arg);
 void command_fini(struct state *state);
 
 #endif

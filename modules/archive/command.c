@@ -20,6 +20,7 @@ struct command {
 	struct command *next, **prev;
 	struct stk_module *module;
 	struct stk_answer *answer;
+	bool working; /* a worker has it */
 	struct store_status status;
 	int rc;
 	/* export */
@@ -36,7 +37,7 @@ static const struct stk_answers *answers_of(struct stk_module *module)
 	return stk_service(state->answers, NULL);
 }
 
-/* ERROR NULL: success. */
+/* ERROR NULL: success. One that a worker has does not come back any more: it stays that worker's. */
 static void end_command(struct command *command, const char *error)
 {
 	const struct stk_answers *answers = answers_of(command->module);
@@ -46,6 +47,9 @@ static void end_command(struct command *command, const char *error)
 	*command->prev = command->next;
 	if (command->next) {
 		command->next->prev = command->prev;
+	}
+	if (command->working) {
+		return;
 	}
 	for (size_t i = 0; i < command->count; i++) {
 		free(command->lines[i]);
@@ -57,7 +61,8 @@ static void end_with(struct command *command, int status)
 {
 	char text[256];
 	snprintf(text, sizeof(text), ARCHIVE_FILE ": %s",
-		 status == -ECANCELED ? "the module archive is going away" : strerror(-status));
+		 status == -ECANCELED ? "the module archive is going away" :
+		 status == -ETIMEDOUT ? "a job that hangs was written off" : strerror(-status));
 	end_command(command, status < 0 ? text : NULL);
 }
 
@@ -77,8 +82,21 @@ static void end_with_line(struct command *command, json_t *line)
 static void start_job(struct command *command, stk_work_fn *work, stk_done_fn *done)
 {
 	int rc = stk_job(command->module, 0, work, done, command);
+	command->working = rc == 0;
 	if (rc < 0) {
 		end_with(command, rc);
+	}
+}
+
+void command_lost(struct stk_module *module, const void *arg)
+{
+	const struct state *state = stk_data(module);
+	struct command *command = state->commands;
+	while (command && command != arg) {
+		command = command->next;
+	}
+	if (command) {
+		end_with(command, -ETIMEDOUT);
 	}
 }
 
@@ -96,6 +114,7 @@ static void on_status(struct stk_module *module, int status, void *arg)
 	struct command *command = arg;
 	const struct store_status *found = &command->status;
 	(void)module;
+	command->working = false;
 	status = status < 0 ? status : command->rc;
 	if (status < 0) {
 		end_with(command, status);
@@ -215,6 +234,7 @@ static void on_page(struct stk_module *module, int status, void *arg)
 {
 	struct command *command = arg;
 	(void)module;
+	command->working = false;
 	status = status < 0 ? status : command->rc;
 	if (status < 0) {
 		end_with(command, status);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <utlist.h>
+
 #define XMLNS "startalk:history"
 #define LIMIT_MAX 100
 #define LIMIT 20
@@ -16,6 +18,7 @@
 #define TIMEOUT_MS 30000
 
 struct query {
+	struct query *prev, *next; /* of those that workers have */
 	struct stk_pending *pending;
 	struct stk_stanza *request, *answer;
 	uint64_t session;
@@ -198,7 +201,8 @@ static void finish(struct query *query, int status)
 static void on_read(struct stk_module *module, int status, void *arg)
 {
 	struct query *query = arg;
-	(void)module;
+	struct state *state = stk_data(module);
+	DL_DELETE(state->queries, query);
 	status = status < 0 ? status : query->status;
 	finish(query, status < 0 || query->answer ? status : -ENOMEM);
 }
@@ -215,9 +219,25 @@ static int pass(struct stk_module *module, struct sqlite3 *db, void *arg)
 static void on_barrier(struct stk_module *module, int status, void *arg)
 {
 	struct query *query = arg;
+	struct state *state = stk_data(module);
 	int rc = status < 0 ? status : stk_job(module, query->session, read_history, on_read, query);
 	if (rc < 0) {
 		finish(query, rc);
+		return;
+	}
+	DL_PREPEND(state->queries, query);
+}
+
+void history_lost(struct stk_module *module, const void *arg)
+{
+	struct state *state = stk_data(module);
+	struct query *query = state->queries;
+	while (query && query != arg) {
+		query = query->next;
+	}
+	if (query) { /* it stays with its worker, which may be using all but these */
+		DL_DELETE(state->queries, query);
+		stk_resume(query->pending, NULL, -ETIMEDOUT);
 	}
 }
 

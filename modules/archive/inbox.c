@@ -40,6 +40,7 @@ struct inbox {
 	bool failing;          /* the last read did, and that was logged */
 	uint64_t cursor, last; /* BACKLOG: rows behind the one up to the other are left */
 	uint64_t awaited;      /* the mark of a batch that is leaving; 0: none is */
+	const struct fetch *fetch; /* under way, or NULL */
 	uint64_t highest;      /* row sent */
 	uint64_t marks;        /* the mark of the first in sent */
 	struct queue sent;     /* what the client may not have yet */
@@ -277,6 +278,9 @@ static struct inbox *come_back(struct stk_module *module, struct fetch *fetch, i
 	*session = stk_session_find(module, fetch->session);
 	struct inbox *inbox = find_inbox(module, *session);
 	status = status < 0 ? status : fetch->status;
+	if (inbox) {
+		inbox->fetch = NULL;
+	}
 	if (inbox && status < 0) {
 		if (status != -ECANCELED && !inbox->failing) {
 			inbox->failing = true;
@@ -421,7 +425,9 @@ static void advance(struct stk_module *module, struct stk_session *session, stru
 		free(fetch);
 		inbox->stuck = true;
 		archive_retry_later(module);
+		return;
 	}
+	inbox->fetch = fetch;
 }
 
 static bool retry_one(struct stk_session *session, void *arg)
@@ -437,6 +443,30 @@ static bool retry_one(struct stk_session *session, void *arg)
 void inbox_retry(struct stk_module *module)
 {
 	stk_sessions(module, NULL, retry_one, module);
+}
+
+struct lost {
+	struct stk_module *module;
+	const void *fetch;
+};
+
+static bool give_up(struct stk_session *session, void *arg)
+{
+	const struct lost *lost = arg;
+	struct inbox *inbox = find_inbox(lost->module, session);
+	if (!inbox || inbox->fetch != lost->fetch) {
+		return true;
+	}
+	inbox->fetch = NULL;
+	inbox->stuck = true;
+	archive_retry_later(lost->module);
+	return false;
+}
+
+void inbox_lost(struct stk_module *module, const void *arg)
+{
+	struct lost lost = { .module = module, .fetch = arg };
+	stk_sessions(module, NULL, give_up, &lost);
 }
 
 /* ---- what happens ---- */

@@ -29,15 +29,23 @@ struct waiter {
 	void *arg;
 };
 
+/* What a step is given and finds, all its own: a job that was written off may still use it. */
+struct step {
+	enum phase phase;
+	int64_t before, keep_rows;
+	int64_t jid;   /* whose messages were looked at last */
+	uint64_t last; /* of that user's messages, the newest that is too much; 0: none is */
+	int count;     /* what was done, or -errno */
+};
+
 struct keeper {
 	enum phase phase;
 	struct stk_timer *hourly, *pause;
 	struct waiter *waiters, *joining; /* those who asked during a run wait for the next */
 	struct keeper_result result;
-	/* of the step that is under way */
 	int64_t before, keep_rows, jid;
 	uint64_t last;
-	int count;
+	const struct step *under_way;
 };
 
 static void next_step(struct stk_module *module);
@@ -52,33 +60,33 @@ static struct keeper *keeper_of(struct stk_module *module)
 
 static int write_step(struct stk_module *module, struct sqlite3 *db, void *arg)
 {
-	struct keeper *keeper = arg;
+	struct step *step = arg;
 	(void)module;
-	keeper->count = keeper->phase == PHASE_EXPIRE ? store_expire(db, keeper->before)
-			: keeper->phase == PHASE_TRIM ? store_trim(db, keeper->jid, keeper->last)
-						      : store_shrink(db);
-	return keeper->count < 0 ? keeper->count : 0;
+	step->count = step->phase == PHASE_EXPIRE ? store_expire(db, step->before)
+		      : step->phase == PHASE_TRIM ? store_trim(db, step->jid, step->last)
+						  : store_shrink(db);
+	return step->count < 0 ? step->count : 0;
 }
 
 static void look(struct stk_module *module, void *arg)
 {
-	struct keeper *keeper = arg;
+	struct step *step = arg;
 	struct sqlite3 *db = stk_db(module, ARCHIVE_FILE, NULL);
 	int64_t last = 0, next = db ? 1 : -EIO;
 	for (int i = 0; i < JIDS_MAX && next > 0 && last == 0; i++) {
-		next = store_next_jid(db, keeper->jid);
-		keeper->jid = next > 0 ? next : keeper->jid;
-		last = next > 0 ? store_excess(db, keeper->jid, keeper->keep_rows) : 0;
+		next = store_next_jid(db, step->jid);
+		step->jid = next > 0 ? next : step->jid;
+		last = next > 0 ? store_excess(db, step->jid, step->keep_rows) : 0;
 	}
-	keeper->last = last > 0 ? (uint64_t)last : 0;
-	keeper->count = next < 0 ? (int)next : last < 0 ? (int)last : next > 0;
+	step->last = last > 0 ? (uint64_t)last : 0;
+	step->count = next < 0 ? (int)next : last < 0 ? (int)last : next > 0;
 }
 
 static void checkpoint(struct stk_module *module, void *arg)
 {
-	struct keeper *keeper = arg;
+	struct step *step = arg;
 	struct sqlite3 *db = stk_db(module, ARCHIVE_FILE, NULL);
-	keeper->count = db ? store_checkpoint(db) : -EIO;
+	step->count = db ? store_checkpoint(db) : -EIO;
 }
 
 /* ---- a run ---- */
@@ -88,12 +96,14 @@ static void end_run(struct stk_module *module, int status)
 	struct keeper *keeper = keeper_of(module);
 	struct waiter *waiters = keeper->waiters;
 	if (status < 0 && status != -ECANCELED) {
-		stk_log(module, LOG_ERR, "%s: cannot be cleaned up: %s", ARCHIVE_FILE, strerror(-status));
+		stk_log(module, LOG_ERR, "%s: cannot be cleaned up: %s", ARCHIVE_FILE,
+			status == -ETIMEDOUT ? "a job that hangs was written off" : strerror(-status));
 	} else if (keeper->result.rows) {
 		stk_log(module, LOG_INFO, "%s: %lld messages deleted, %lld pages given back", ARCHIVE_FILE,
 			(long long)keeper->result.rows, (long long)keeper->result.pages);
 	}
 	keeper->phase = PHASE_IDLE;
+	keeper->under_way = NULL;
 	keeper->waiters = NULL;
 	while (waiters) {
 		struct waiter *next = waiters->next;
@@ -114,28 +124,43 @@ static void on_pause(struct stk_module *module, void *arg)
 }
 
 /* What comes after a step that did COUNT of something. */
-static enum phase follow(struct keeper *keeper)
+static enum phase follow(struct keeper *keeper, int count)
 {
 	switch (keeper->phase) {
-	case PHASE_EXPIRE: keeper->result.rows += keeper->count; return keeper->count ? PHASE_EXPIRE : PHASE_LOOK;
-	case PHASE_LOOK: return keeper->last ? PHASE_TRIM : keeper->count ? PHASE_LOOK : PHASE_SHRINK;
-	case PHASE_TRIM: keeper->result.rows += keeper->count; return keeper->count ? PHASE_TRIM : PHASE_LOOK;
+	case PHASE_EXPIRE: keeper->result.rows += count; return count ? PHASE_EXPIRE : PHASE_LOOK;
+	case PHASE_LOOK: return keeper->last ? PHASE_TRIM : count ? PHASE_LOOK : PHASE_SHRINK;
+	case PHASE_TRIM: keeper->result.rows += count; return count ? PHASE_TRIM : PHASE_LOOK;
 	case PHASE_SHRINK:
-		keeper->result.pages += keeper->count;
-		return keeper->count ? PHASE_SHRINK : keeper->waiters ? PHASE_CHECKPOINT : PHASE_IDLE;
+		keeper->result.pages += count;
+		return count ? PHASE_SHRINK : keeper->waiters ? PHASE_CHECKPOINT : PHASE_IDLE;
 	default: return PHASE_IDLE;
 	}
 }
 
 static void on_step(struct stk_module *module, int status, void *arg)
 {
-	struct keeper *keeper = arg;
-	status = status < 0 ? status : keeper->count < 0 ? keeper->count : 0;
-	keeper->phase = status < 0 ? PHASE_IDLE : follow(keeper);
+	struct step *step = arg;
+	struct keeper *keeper = keeper_of(module);
+	int count = step->count;
+	keeper->under_way = NULL;
+	keeper->jid = step->jid;
+	keeper->last = step->last;
+	free(step);
+	status = status < 0 ? status : count < 0 ? count : 0;
+	keeper->phase = status < 0 ? PHASE_IDLE : follow(keeper, count);
 	if (keeper->phase == PHASE_IDLE) {
 		end_run(module, status);
 	} else if (!(keeper->pause = stk_timer(module, PAUSE, 0, on_pause, keeper))) {
 		end_run(module, -ECANCELED);
+	}
+}
+
+static int begin_step(struct stk_module *module, struct step *step)
+{
+	switch (step->phase) {
+	case PHASE_LOOK: return stk_job(module, 0, look, on_step, step);
+	case PHASE_CHECKPOINT: return stk_job(module, 0, checkpoint, on_step, step);
+	default: return stk_db_write(module, ARCHIVE_FILE, write_step, on_step, step);
 	}
 }
 
@@ -149,14 +174,25 @@ static void next_step(struct stk_module *module)
 	if (keeper->phase == PHASE_LOOK && !keeper->keep_rows) {
 		keeper->phase = PHASE_SHRINK;
 	}
-	int rc;
-	switch (keeper->phase) {
-	case PHASE_LOOK: rc = stk_job(module, 0, look, on_step, keeper); break;
-	case PHASE_CHECKPOINT: rc = stk_job(module, 0, checkpoint, on_step, keeper); break;
-	default: rc = stk_db_write(module, ARCHIVE_FILE, write_step, on_step, keeper); break;
+	struct step *step = malloc(sizeof(*step));
+	int rc = -ENOMEM;
+	if (step) {
+		*step = (struct step){ .phase = keeper->phase, .before = keeper->before, .keep_rows = keeper->keep_rows, .jid = keeper->jid,
+			               .last = keeper->last };
+		rc = begin_step(module, step);
 	}
 	if (rc < 0) {
+		free(step);
 		end_run(module, rc);
+		return;
+	}
+	keeper->under_way = step;
+}
+
+void keeper_lost(struct stk_module *module, const void *arg)
+{
+	if (arg == keeper_of(module)->under_way) {
+		end_run(module, -ETIMEDOUT);
 	}
 }
 

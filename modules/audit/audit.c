@@ -20,6 +20,7 @@
 #define TEXT_MAX   1024              /* bytes of one text */
 #define WAITING_MAX (4 * 1024 * 1024) /* bytes of lines that wait for the disk */
 #define AGAIN_AFTER 0.2              /* seconds until lines that found no worker are tried again */
+#define LOST_AFTER  30.0             /* seconds until the file is tried again that a worker hangs in: each try may cost a thread */
 
 struct conf {
 	const char *path;
@@ -45,7 +46,7 @@ struct batch {
 	bool reopen, sync;
 	bool torn;         /* the last line is not whole */
 	struct line *lines;
-	size_t lost;
+	size_t lost;       /* of them */
 	int rc;            /* the last fault */
 	bool done;         /* the worker has seen it */
 };
@@ -54,10 +55,11 @@ struct state {
 	char *path;
 	int fd;
 	bool sync, reopen, torn;
-	bool writing;  /* a batch is under way */
+	struct batch *writing; /* a worker has it */
+	size_t writing_count;  /* lines of it */
 	bool failing;  /* ... and the last one could not be written, which was logged */
 	struct line *first, **last;
-	size_t bytes, lost;
+	size_t count, bytes, lost;
 	struct stk_timer *again;
 	struct stk_metric *written, *dropped;
 };
@@ -193,6 +195,7 @@ static void add_entry(struct state *state, json_t *entry)
 		line->text[len] = '\n';
 		*state->last = line;
 		state->last = &line->next;
+		state->count++;
 		state->bytes += len + 1;
 	} else {
 		state->lost++;
@@ -209,6 +212,7 @@ static void return_batch(struct state *state, struct batch *batch)
 	state->reopen = state->reopen || batch->reopen;
 	for (struct line *line = batch->lines; line; line = line->next) {
 		state->bytes += line->len;
+		state->count++;
 		last = line;
 	}
 	if (last) {
@@ -236,7 +240,7 @@ static void written(struct stk_module *module, int status, void *arg)
 	struct batch *batch = arg;
 	struct state *state = stk_data(module);
 	(void)status;
-	state->writing = false;
+	state->writing = NULL;
 	if (!batch->done) { /* the module is about to go; it writes them then */
 		return_batch(state, batch);
 		return;
@@ -274,6 +278,7 @@ static struct batch *take_batch(struct state *state)
 		                 .lines = state->first };
 	state->first = NULL;
 	state->last = &state->first;
+	state->count = 0;
 	state->bytes = 0;
 	state->reopen = false;
 	return batch;
@@ -290,16 +295,37 @@ static void try_again(struct stk_module *module, void *arg)
 static void start_writing(struct stk_module *module)
 {
 	struct state *state = stk_data(module);
+	size_t count = state->count;
 	struct batch *batch = state->writing || state->again || (!state->first && !state->reopen) ? NULL : take_batch(state);
 	if (!batch) {
 		return;
 	}
-	int rc = stk_job(module, 1, write_batch, written, batch);
-	state->writing = rc == 0;
-	if (rc < 0) {
+	if (stk_job(module, 1, write_batch, written, batch) < 0) {
 		return_batch(state, batch);
 		state->again = stk_timer(module, AGAIN_AFTER, 0, try_again, NULL); /* NULL: unload() writes the rest */
+		return;
 	}
+	state->writing = batch;
+	state->writing_count = count;
+}
+
+/* The worker that hangs keeps the file and the lines it has; whether they are in it nobody knows. */
+static void on_lost(struct stk_module *module, stk_work_fn *work, const void *arg)
+{
+	struct state *state = stk_data(module);
+	(void)work;
+	if (state->writing != arg) {
+		return;
+	}
+	stk_log(module, LOG_ERR, "%s: writing hangs: %zu lines count as lost, the file is opened anew in %g s", state->path, state->writing_count,
+		LOST_AFTER);
+	state->lost += state->writing_count;
+	stk_metric_add(state->dropped, (int64_t)state->writing_count);
+	state->writing = NULL;
+	state->fd = -1;
+	state->torn = false;
+	state->reopen = true;
+	state->again = stk_timer(module, LOST_AFTER, 0, try_again, NULL); /* NULL: the next line begins at once */
 }
 
 /* ---- hooks ---- */
@@ -327,6 +353,7 @@ static int on_reopen(struct stk_module *module, const struct stk_event *event, v
 	(void)event;
 	(void)arg;
 	state->reopen = true;
+	stk_timer_stop(&state->again); /* who asks for it has mended something, perhaps */
 	start_writing(module);
 	return STK_PASS;
 }
@@ -389,6 +416,7 @@ static int load(struct stk_module *module, const void *arg)
 	int rc = make_path(module, conf, &state->path, &state->fd);
 	rc = rc < 0 ? rc : stk_on(module, STK_AUDIT, 0, on_audit, NULL);
 	rc = rc < 0 ? rc : stk_on(module, STK_REOPEN, 0, on_reopen, NULL);
+	rc = rc < 0 ? rc : stk_job_lost(module, on_lost);
 	if (rc == 0) {
 		state->written = stk_metric(module, "lines", "Lines that were written.");
 		state->dropped = stk_metric(module, "lost", "Lines that could not be written, for a full disk for instance.");

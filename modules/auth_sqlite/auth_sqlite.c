@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 
 #include <sqlite3.h>
 #include <uthash.h>
@@ -26,8 +25,6 @@
 
 #define CHANGES_MOST 200    /* rows looked at in one poll */
 #define AT_ONCE      32     /* tries that workers have; fewer than come to count as guessing from one address */
-#define TRY_LOST     60     /* seconds after which a try is not waited for any more */
-#define POLL_LOST    5      /* seconds after which a poll is not waited for any more */
 #define SWEEP_EVERY 60      /* seconds between looks for passwords that were remembered long enough */
 #define KEEP_MS      300000 /* how long a change is remembered for logins that are not bound yet */
 
@@ -64,8 +61,7 @@ struct ended {
 struct state {
 	const struct conf *conf;
 	gnutls_privkey_t key;
-	struct poll *polling; /* the look that was begun last, until it comes back */
-	time_t polled_at;     /* it began, by a clock that nobody sets */
+	const struct poll *polling; /* the look that was begun last, until it comes back or is written off */
 	bool looking;   /* rows behind next_row have not been looked at since the start */
 	int64_t next_row;
 	int64_t audited; /* the last change that was told of */
@@ -86,8 +82,6 @@ struct attempt {
 	struct attempt *prev, *next; /* in waiting or in judging */
 	UT_hash_handle hh;           /* by auth, while there is one */
 	struct stk_auth *auth;
-	time_t begun;                /* when a worker was given it, by a clock that nobody sets */
-	bool lost;
 	struct plain plain;
 	char user[STK_JID_PART_MAX + 1];   /* as typed, without domain */
 	char folded[STK_JID_MAX + 1];      /* the name as it is compared */
@@ -105,13 +99,6 @@ static struct {
 	struct attempt *by_auth, *waiting, *judging;
 	unsigned judging_count;
 } tries;
-
-static time_t seconds(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
 
 static void leave_auth(struct attempt *attempt)
 {
@@ -191,10 +178,8 @@ static void judge_waiting(struct stk_module *module);
 
 static void stop_judging(struct attempt *attempt)
 {
-	if (!attempt->lost) {
-		DL_DELETE(tries.judging, attempt);
-		tries.judging_count--;
-	}
+	DL_DELETE(tries.judging, attempt);
+	tries.judging_count--;
 }
 
 static void answer(struct stk_module *module, int status, void *arg)
@@ -230,24 +215,12 @@ static void begin_judging(struct stk_module *module, struct attempt *attempt)
 		free_attempt(attempt);
 		return;
 	}
-	attempt->begun = seconds();
 	DL_APPEND(tries.judging, attempt);
 	tries.judging_count++;
 }
 
-/* A job that the server has written off never comes back. */
-static void give_up_lost(void)
-{
-	struct attempt *oldest = tries.judging;
-	if (oldest && seconds() - oldest->begun > TRY_LOST) {
-		stop_judging(oldest);
-		oldest->lost = true;
-	}
-}
-
 static void judge_waiting(struct stk_module *module)
 {
-	give_up_lost();
 	while (tries.waiting && tries.judging_count < AT_ONCE) {
 		struct attempt *attempt = tries.waiting;
 		DL_DELETE(tries.waiting, attempt);
@@ -257,6 +230,25 @@ static void judge_waiting(struct stk_module *module)
 			free_attempt(attempt);
 		}
 	}
+}
+
+/* The job of ARG was written off, of an attempt or not: the worker that hangs keeps it. */
+static void lose_attempt(struct stk_module *module, const void *arg)
+{
+	struct attempt *attempt = tries.judging;
+	while (attempt && attempt != arg) {
+		attempt = attempt->next;
+	}
+	if (!attempt) {
+		return;
+	}
+	struct stk_auth *auth = attempt->auth;
+	stop_judging(attempt);
+	leave_auth(attempt);
+	if (auth) {
+		stk_auth_fail(auth, attempt->user, NULL, "the check of the password hangs");
+	}
+	judge_waiting(module);
 }
 
 /* authcid is "user" or "user@domain". 0, or -EINVAL: it can be no account of this stream. */
@@ -611,7 +603,7 @@ static void looked(struct stk_module *module, int status, void *arg)
 	struct poll *poll = arg;
 	struct state *state = stk_data(module);
 	bool more = status == 0 && poll->looking && poll->next_row;
-	state->polling = state->polling == poll ? NULL : state->polling;
+	state->polling = NULL;
 	if (status == 0) {
 		state->dirty_log = state->dirty_log && !poll->clean;
 		state->looking = more;
@@ -640,25 +632,11 @@ static void looked(struct stk_module *module, int status, void *arg)
 	}
 }
 
-/* A job that the server has written off never comes back; one that is only slow holds back the next, which has the same key. */
-static bool may_poll(struct stk_module *module)
-{
-	const struct state *state = stk_data(module);
-	if (!state->polling) {
-		return true;
-	}
-	if (seconds() - state->polled_at < POLL_LOST) {
-		return false;
-	}
-	stk_log(module, LOG_WARNING, "a look at the table has not come back in %d s: another one begins", POLL_LOST);
-	return true;
-}
-
 static void poll_table(struct stk_module *module, void *arg)
 {
 	(void)arg;
 	struct state *state = stk_data(module);
-	struct poll *poll = may_poll(module) ? calloc(1, sizeof(*poll)) : NULL;
+	struct poll *poll = state->polling ? NULL : calloc(1, sizeof(*poll));
 	if (!poll) {
 		return;
 	}
@@ -672,7 +650,19 @@ static void poll_table(struct stk_module *module, void *arg)
 		return;
 	}
 	state->polling = poll;
-	state->polled_at = seconds();
+}
+
+/* What the look saw as changed is looked at by the next one, whatever that sees. */
+static void on_job_lost(struct stk_module *module, stk_work_fn *work, const void *arg)
+{
+	struct state *state = stk_data(module);
+	(void)work;
+	if (state->polling && arg == state->polling) {
+		state->polling = NULL;
+		look_again(state);
+	} else {
+		lose_attempt(module, arg);
+	}
 }
 
 /* On a worker: names that SQL could not fold, for a login that waits for one. The poll does the rest. */
@@ -710,15 +700,24 @@ static void unload(struct stk_module *module)
 		DL_DELETE(tries.waiting, attempt);
 		free_attempt(attempt);
 	}
+	bool hangs = tries.judging != NULL;
+	while (tries.judging) { /* nor for these */
+		struct attempt *attempt = tries.judging;
+		stop_judging(attempt);
+		leave_auth(attempt);
+	}
 	forget_ended(state, INT64_MAX);
-	remembered_free(&state->remembered);
 	names_fini(&state->names);
 	accounts_fini(&state->accounts);
+	stk_set_data(module, NULL);
+	if (hangs) { /* in a worker that may still ask for the key and for what is remembered */
+		return;
+	}
+	remembered_free(&state->remembered);
 	if (state->key) {
 		gnutls_privkey_deinit(state->key);
 	}
 	free(state);
-	stk_set_data(module, NULL);
 }
 
 static void sweep_all(struct stk_module *module, void *arg)
@@ -759,6 +758,7 @@ static int start(struct stk_module *module, struct state *state)
 	rc = rc < 0 ? rc : stk_provide(module, "users", 1, 0, &users);
 	rc = rc < 0 ? rc : accounts_provide(&state->accounts);
 	rc = rc < 0 ? rc : stk_on(module, STK_SESSION_BOUND, 100, on_bound, NULL);
+	rc = rc < 0 ? rc : stk_job_lost(module, on_job_lost);
 	state->timer = rc < 0 ? NULL : stk_timer(module, 0, state->conf->poll_interval, poll_table, NULL);
 	state->sweep = rc < 0 ? NULL : stk_timer(module, SWEEP_EVERY, SWEEP_EVERY, sweep, NULL);
 	return rc < 0 ? rc : state->timer && state->sweep ? 0 : -ENOMEM;

@@ -259,6 +259,8 @@ typedef bool stk_refusal_fn(const struct stk_refusal *refusal, void *arg); /* fa
 typedef int stk_tx_fn(struct stk_module *module, struct sqlite3 *db, void *arg); /* inside the writer's transaction */
 /* Router thread, once; -ECANCELED at unload. Never for a job that was written off. */
 typedef void stk_done_fn(struct stk_module *module, int status, void *arg);
+/* Router thread: a job of WORK with ARG was written off. WORK may be using what is behind ARG, now and later: compare it, do not follow it. */
+typedef void stk_lost_fn(struct stk_module *module, stk_work_fn *work, const void *arg);
 
 /* What a module claims, in load(). A second claim of the same (element, type, xmlns) is a load error. A handler for
  * exactly (type, xmlns) goes before one for the xmlns, that before one for the type, that before one for the element.
@@ -373,6 +375,9 @@ int stk_job(struct stk_module *module, uint64_t key, stk_work_fn *work, stk_done
  * without it. So ARG must not lead to anything that unload() frees; stk_db(), stk_log(), stk_post() and stk_metric_add() still may be
  * called. A stop of the server writes off what has not ended after 10 s. 0, -EPERM, -EINVAL. */
 int stk_job_limit(struct stk_module *module, double seconds);
+/* FN is told of each job of the module that is written off, so that what waits for it can go on without, but not when the module is about
+ * to be unloaded. In load(). 0, -EPERM. Since 0.1. */
+int stk_job_lost(struct stk_module *module, stk_lost_fn *fn);
 /* Runs FN on the router thread soon. From any thread, up to the end of unload(). 0, -ENOMEM, or -ECANCELED: unloading. */
 int stk_post(struct stk_module *module, stk_post_fn *fn, void *arg);
 
