@@ -170,7 +170,6 @@ static void talk(unsigned how, const struct buf *text)
 	say(fd, text, step, &reader);
 	if (how & 8) {
 		close(fd); /* in the middle of answers */
-		fd = -1;
 	} else {
 		expect_end(fd, count_requests(text), &reader);
 		close(fd);

@@ -109,6 +109,7 @@ static char *fill_in(const char *text, int user, int resource)
 	int rc = buf_append(&out, "", 1);
 	assert(rc == 0);
 	char *copy = strdup((const char *)buf_data(&out));
+	assert(copy);
 	buf_fini(&out);
 	return copy;
 }

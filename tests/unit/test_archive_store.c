@@ -252,6 +252,7 @@ static void all_up_to_a_time_are_read_in_steps(void **state)
 	sweep = (struct store_sweep){ .recipient = jid("b@d"), .time = INT64_MAX };
 	while ((rc = store_sweep(store, db, &sweep)) > 0) {
 	}
+	assert_int_equal(rc, 0);
 	assert_int_equal(get("SELECT count(*) FROM messages WHERE flag = 3"), 1300);
 	assert_int_equal(flag_of("back"), 0);
 }
