@@ -257,6 +257,7 @@ def test_a_module_is_unloaded_when_its_job_is_done_and_the_server_does_not_wait(
     server.wait_log("long_job: job two: -125, another: -125")
     server.wait_log("long_job: job one: 0, another: -125")
     server.wait_log("module: long_job: unloaded")
+    server.wait_log("long_job: unload$")
     ours = [line.split("long_job: ", 1)[1] for line in server.lines if "long_job: " in line][-4:]
     assert ours == ["job two: -125, another: -125", "job one: 0, another: -125", "unloaded", "unload"], ours
 
