@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 from stk import wire
@@ -15,7 +14,6 @@ from test_audit import entries, wait_for
 from test_reload import reload
 
 HANG = r"""
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,10 +66,7 @@ class Disk:
             pass
 
     def wait_taken(self, name):
-        until = time.monotonic() + 10
-        while not os.path.exists(os.path.join(self.folder, name + ".taken")):
-            assert time.monotonic() < until, f"nobody came by {name}"
-            time.sleep(0.01)
+        until(lambda: os.path.exists(os.path.join(self.folder, name + ".taken")))
 
     def go_on(self, name):
         os.unlink(os.path.join(self.folder, name + ".taken"))
